@@ -1,0 +1,64 @@
+# -*- coding: utf-8 -*-
+"""Every flag of pretraining, with its reason. The sizes are those of the published Chinese checkpoint."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+from cli import ArgumentParser, boolean, non_negative_int, number, positive_int
+
+USE_GPU = 'True: all visible GPUs; False: CPU_NUM CPU replicas; by default GPUs where there are any'
+MAX_SENTENCE_LENGTH = 'longer sentences are read in pieces of this length; a batch of long ones is slow'
+
+
+def parse_args(argv=None):
+    parser = ArgumentParser(description='Pretrain a bidirectional LSTM language model (ELMo) on segmented text.')
+
+    group = parser.add_argument_group('data')
+    group.add_argument('--train_path', required=True, help='training text: a file, a directory or a quoted glob')
+    group.add_argument('--test_path', required=True, help='dev text, evaluated whole: a file, a directory or a glob')
+    group.add_argument('--vocab_path', required=True, help='vocabulary: one token a line, most frequent first')
+    group.add_argument('--batch_size', type=positive_int, default=128,
+                       help='with num_steps, the tokens of a batch: batch_size * num_steps on each device')
+    group.add_argument('--num_steps', type=positive_int, default=20,
+                       help='mean sentence length that batch_size counts on; the loss is scaled by it')
+    group.add_argument('--max_sentence_length', type=positive_int, default=256,
+                       help=MAX_SENTENCE_LENGTH)
+
+    group = parser.add_argument_group('network')
+    group.add_argument('--embed_size', type=positive_int, default=512, help='embedding and LSTM projection')
+    group.add_argument('--hidden_size', type=positive_int, default=4096, help='LSTM cell')
+    group.add_argument('--num_layers', type=positive_int, default=2, help='LSTM layers in each direction')
+    group.add_argument('--cell_clip', type=number(float, above=0), default=3., help='bound of the LSTM cells')
+    group.add_argument('--proj_clip', type=number(float, above=0), default=3., help='bound of the LSTM projections')
+
+    group = parser.add_argument_group('optimization')
+    group.add_argument('--dropout', type=number(float, low=0, below=1), default=0.1,
+                       help="rate for each layer's input and the last output")
+    group.add_argument('--optim', choices=['adagrad', 'sgd', 'adam', 'rmsprop'], default='adagrad',
+                       help='adagrad as in the paper; give the others a learning rate of their own')
+    group.add_argument('--learning_rate', type=number(float, above=0), default=0.2, help='suits adagrad')
+    group.add_argument('--max_grad_norm', type=number(float, above=0), default=10.,
+                       help='gradients are scaled down to this global norm; chosen for the loss times num_steps')
+    group.add_argument('--max_epoch', type=positive_int, default=10, help='times the training text is read')
+    group.add_argument('--max_steps', type=non_negative_int, default=0, help='stop after this many steps; 0: no limit')
+    group.add_argument('--random_seed', type=number(int, low=0, high=2 ** 31 - 1), default=1,
+                       help='of initial values, order of the text and dropout: the same seed gives the same run')
+
+    group = parser.add_argument_group('run')
+    group.add_argument('--use_gpu', type=boolean, default=None, help=USE_GPU)
+    group.add_argument('--log_interval', type=positive_int, default=100, help='steps between log lines')
+    group.add_argument('--dev_interval', type=positive_int, default=10000,
+                       help='steps between evaluations of the dev text; the end of an epoch is evaluated anyway')
+
+    group = parser.add_argument_group('checkpoints')
+    group.add_argument('--para_save_dir', default='checkpoints', help='where checkpoints are written')
+    group.add_argument('--save_interval', type=positive_int, default=10000,
+                       help='steps between checkpoints; the best on the dev text and the last are saved anyway')
+    group.add_argument('--keep_checkpoints', type=positive_int, default=3,
+                       help='newest checkpoints kept; the best is kept beside them')
+    group.add_argument('--load_pretraining_params', metavar='DIR', default='',
+                       help='start from the parameters of this checkpoint, for example on other text')
+    group.add_argument('--load_dir', metavar='DIR', default='',
+                       help='go on with the run of this checkpoint: parameters, optimizer, step and place in the text')
+    args = parser.parse_args(argv)
+    if args.load_dir and args.load_pretraining_params:
+        parser.error('--load_dir goes on with a run, --load_pretraining_params starts a new one: give one of them')
+    return args

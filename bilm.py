@@ -1,0 +1,298 @@
+# -*- coding: utf-8 -*-
+"""The bidirectional language model of ELMo in PaddlePaddle fluid, in one file that can be copied alone.
+
+Paper: Peters et al. 2018, "Deep contextualized word representations", arXiv 1802.05365. A config is a dict of sizes,
+as bilm.json beside the parameters of a checkpoint holds it; the default is that of the published Chinese checkpoint.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import struct
+import zlib
+
+import numpy as np
+import paddle.fluid as fluid
+from google.protobuf.message import DecodeError
+from paddle.fluid import layers
+from paddle.fluid.layer_helper import LayerHelper
+from paddle.fluid.proto import framework_pb2
+
+PUBLISHED_CONFIG = {
+    'vocab_size': 52445,
+    'embed_size': 512,  # also the size of the LSTM projections
+    'hidden_size': 4096,
+    'num_layers': 2,
+    'cell_clip': 3.,
+    'proj_clip': 3.,
+    'bos_id': 0,  # <S>
+    'eos_id': 1,  # </S>
+}
+DIRECTIONS = ('fw', 'bw')
+SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
+
+
+def lstm_name(config, direction, layer):
+    """Name prefix of an LSTMP layer (counted from 1) in the published checkpoint: fw layers first, from lstmp_0."""
+    return str('lstmp_%d' % (DIRECTIONS.index(direction) * config['num_layers'] + layer - 1))
+
+
+def gate_name(direction, layer):
+    """Name of the input-to-gates weight of a layer (counted from 1)."""
+    return str('%s_layer%d_gate_w' % (direction, layer))
+
+
+def parameter_shapes(config):
+    """Every parameter of the language model: {name: shape}."""
+    vocab, embed, gates = config['vocab_size'], config['embed_size'], 4 * config['hidden_size']
+    shapes = {'embedding_para': (vocab, embed), 'softmax_weight': (vocab, embed), 'softmax_bias': (vocab,)}
+    for direction in DIRECTIONS:
+        for layer in range(1, config['num_layers'] + 1):
+            name = lstm_name(config, direction, layer)
+            shapes[gate_name(direction, layer)] = (embed, gates)
+            shapes[name + '.w_0'] = (embed, gates)
+            shapes[name + '.w_1'] = (config['hidden_size'], embed)
+            shapes[name + '.b_0'] = (1, gates)
+    return {str(name): shape for name, shape in shapes.items()}
+
+
+def _initializer(name, config, random_seed):
+    """Initial values as in the TensorFlow reference: Glorot for embedding and LSTM, forget gates biased by 1.
+
+    Each parameter has its own seed: fluid gives all ops of a seeded program the same one, and parameters of equal
+    shape, the two directions among them, would start equal.
+    """
+    seed = 1 + ((zlib.crc32(name.encode()) & 0xffffffff) + random_seed * 0x9e3779b1) % 0x7ffffffe
+    hidden = config['hidden_size']
+    if name == 'softmax_bias':
+        return fluid.initializer.Constant(0.)
+    if name == 'softmax_weight':
+        return fluid.initializer.Normal(0., config['embed_size'] ** -0.5, seed=seed)
+    if name.endswith('.b_0'):
+        bias = np.zeros([1, 4 * hidden], dtype='float32')
+        bias[0, 2 * hidden:3 * hidden] = 1.  # fluid's gate order: candidate, input, forget, output
+        return fluid.initializer.NumpyArrayInitializer(bias)
+    if name.endswith('gate_w') or name.endswith('.w_0'):  # two halves of what is one matrix in TensorFlow
+        return fluid.initializer.Xavier(fan_in=2 * config['embed_size'], fan_out=4 * hidden, seed=seed)
+    return fluid.initializer.Xavier(seed=seed)
+
+
+class _Parameters(object):
+    """Makes the parameters of one biLM, each with its published name; a second use in a program shares them."""
+
+    def __init__(self, config, trainable=True, random_seed=0):
+        self.config, self.trainable, self.random_seed = config, trainable, random_seed
+        self.shapes = parameter_shapes(config)
+
+    def attr(self, name):
+        return fluid.ParamAttr(name=name, trainable=self.trainable,
+                               initializer=_initializer(name, self.config, self.random_seed))
+
+    def create(self, helper, name):
+        return helper.create_parameter(self.attr(name), shape=list(self.shapes[name]), dtype='float32')
+
+
+def _embedding(ids, parameters):
+    """Rows of the embedding table: int64 LoD [N, 1] to float32 LoD [N, embed_size]."""
+    return layers.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
+                            param_attr=parameters.attr('embedding_para'))
+
+
+def _lstmp(x, direction, layer, parameters):
+    """One LSTM layer with projection (Sak et al. 2014), cell and projection clipped, outputs in reading order.
+
+    The op is appended by hand, as layers.dynamic_lstmp cannot name its two weights.
+    """
+    config = parameters.config
+    gate, prefix = gate_name(direction, layer), lstm_name(config, direction, layer)
+    # The helper takes its name from fluid's lstmp counter, which moves it past the published names: an lstmp that
+    # the user builds later never gets them. One built earlier has them already.
+    helper = LayerHelper('lstmp')
+    variables = helper.main_program.global_block().vars
+    if prefix + '.w_0' in variables and gate not in variables:
+        raise ValueError("the parameter name %s.w_0 of ELMo is taken by another dynamic_lstmp of this program: "
+                         "build ELMo first, or give the other one a name" % prefix)
+    gates = layers.fc(x, size=4 * config['hidden_size'], param_attr=parameters.attr(gate), bias_attr=False)
+    outputs = {slot: helper.create_variable_for_type_inference('float32')
+               for slot in ('Projection', 'Cell', 'BatchHidden', 'BatchGate', 'BatchCellPreAct')}
+    helper.append_op(
+        type='lstmp',
+        inputs={'Input': gates,
+                'Weight': parameters.create(helper, prefix + '.w_0'),
+                'ProjWeight': parameters.create(helper, prefix + '.w_1'),
+                'Bias': parameters.create(helper, prefix + '.b_0')},
+        outputs=outputs,
+        attrs={'use_peepholes': False, 'is_reverse': direction == 'bw',
+               'cell_clip': config['cell_clip'], 'proj_clip': config['proj_clip'],
+               'gate_activation': 'sigmoid', 'cell_activation': 'tanh', 'candidate_activation': 'tanh',
+               'proj_activation': 'identity'})
+    return outputs['Projection']
+
+
+def _encode(x, direction, parameters, dropout):
+    """The LSTM layers of one direction over the embedded sentence x, float32 LoD [N, embed_size].
+
+    Returns the outputs of layers 1..L, after the residual connection, in reading order; same shape as x.
+    `dropout` is a function applied to each layer's input.
+    """
+    outputs = []
+    for layer in range(1, parameters.config['num_layers'] + 1):
+        x = dropout(x)
+        projection = _lstmp(x, direction, layer, parameters)
+        x = projection if layer == 1 else layers.elementwise_add(projection, x)
+        outputs.append(x)
+    return outputs
+
+
+class _SeededDropout(object):
+    """Dropout whose masks follow from fed seeds: fresh each step, and the same when a run is repeated.
+
+    fluid's own dropout offers one or the other. Each use takes the next element of `seeds`, int32 [uses].
+    """
+
+    def __init__(self, rate, seeds):
+        self.rate, self.seeds, self.used = rate, seeds, 0
+
+    def __call__(self, x):
+        helper = LayerHelper('dropout')
+        out = helper.create_variable_for_type_inference('float32')
+        mask = helper.create_variable_for_type_inference('uint8', stop_gradient=True)
+        seed = layers.slice(self.seeds, axes=[0], starts=[self.used], ends=[self.used + 1])
+        self.used += 1
+        helper.append_op(type='dropout', inputs={'X': x, 'Seed': seed}, outputs={'Out': out, 'Mask': mask},
+                         attrs={'dropout_prob': self.rate, 'dropout_implementation': 'upscale_in_train'})
+        return out
+
+
+def num_dropout_seeds(config):
+    """How many seeds language_model needs: one for each layer's input and the last output of each direction."""
+    return len(DIRECTIONS) * (config['num_layers'] + 1)
+
+
+def language_model(config, dropout=0., random_seed=0):
+    """The bidirectional language model (equation 1 of the paper), both directions with the full softmax.
+
+    Feeds: `tokens`, int64 LoD [N, 1]: <S> w_1 … w_n of each sentence, what the forward direction reads and the
+    backward one predicts; `next_tokens`, alike: w_1 … w_n </S>, the reverse. With dropout also `dropout_seeds`,
+    int32 [num_dropout_seeds(config)].
+
+    Args:
+        config: dict of sizes, see PUBLISHED_CONFIG.
+        dropout: rate of dropping each layer's input and the last output; 0 for evaluation.
+        random_seed: of the initial values.
+
+    Returns:
+        Cross entropy in nats of each token, forward and backward: two float32 [N, 1]; row k belongs to row k of
+        next_tokens for the forward and of tokens for the backward direction.
+    """
+    tokens = fluid.data('tokens', shape=[None, 1], dtype='int64', lod_level=1)
+    next_tokens = fluid.data('next_tokens', shape=[None, 1], dtype='int64', lod_level=1)
+    if dropout:
+        drop = _SeededDropout(dropout, fluid.data('dropout_seeds', [num_dropout_seeds(config)], dtype='int32'))
+    else:
+        def drop(x):
+            return x
+    parameters = _Parameters(config, random_seed=random_seed)
+    helper = LayerHelper('softmax')
+    weight, bias = [parameters.create(helper, name) for name in SOFTMAX_PARAMETERS]
+    losses = []
+    for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
+        hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
+        logits = layers.elementwise_add(layers.matmul(hidden, weight, transpose_y=True), bias)
+        losses.append(layers.softmax_with_cross_entropy(logits, predicted))
+    return losses
+
+
+def read_config(dirname):
+    """The config in bilm.json of a checkpoint; ValueError when it is not there or not one."""
+    path = os.path.join(dirname, 'bilm.json')
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            config = json.load(handle)
+    except (IOError, ValueError) as error:
+        raise ValueError('%s: no readable checkpoint config (%s)' % (path, error))
+    missing = sorted(set(PUBLISHED_CONFIG) - set(config)) if isinstance(config, dict) else ['everything']
+    if missing:
+        raise ValueError('%s: not a checkpoint config: lacks %s' % (path, ', '.join(missing)))
+    return config
+
+
+def read_shape(path):
+    """Shape of the float32 tensor in a file written by fluid.io.save_vars; ValueError if it is not a whole one.
+
+    Layout: uint32 version, uint64 levels of LoD (0 for a parameter), uint32 tensor version, int32 length of a
+    protobuf TensorDesc, the TensorDesc, the data.
+    """
+    tensor = framework_pb2.VarType.TensorDesc()
+    try:
+        with io.open(path, 'rb') as handle:
+            versions_and_levels, length = struct.unpack('<16si', handle.read(20))
+            if any(bytearray(versions_and_levels)) or length < 0:
+                raise ValueError('unknown version')
+            tensor.ParseFromString(handle.read(length))
+            data = os.path.getsize(path) - handle.tell()
+    except (struct.error, DecodeError, ValueError):
+        raise ValueError('%s: not a parameter saved by fluid.io.save_vars' % path)
+    if tensor.data_type != framework_pb2.VarType.FP32:
+        raise ValueError('%s: not a float32 parameter' % path)
+    shape = tuple(int(size) for size in tensor.dims)
+    expected = 4 * int(np.prod(shape))
+    if data != expected:
+        raise ValueError('%s: truncated or damaged: holds %d bytes of data, its shape needs %d'
+                         % (path, data, expected))
+    return shape
+
+
+def init_pretraining_params(exe, dirname, main_program, config=None):
+    """Loads the biLM's parameters of a program from a checkpoint directory, ours or the published one.
+
+    Only parameters are read: a learning rate or moments that lie beside them are left alone. The softmax may be
+    missing as a whole, as in an encoder-only checkpoint. Call it after the startup program has run.
+
+    Args:
+        exe: a fluid.Executor.
+        dirname: directory with one file a parameter, as fluid.io.save_vars writes it.
+        main_program: the fluid.Program, already built.
+        config: dict of sizes; where given, and the directory has a bilm.json, both must agree.
+
+    Returns:
+        Sorted list of the names loaded.
+
+    Raises:
+        ValueError: names every parameter that is missing, unexpected, damaged or of another shape; nothing is loaded.
+    """
+    shapes = {parameter.name: tuple(int(size) for size in parameter.shape)
+              for parameter in main_program.all_parameters()}
+    num_layers = sum(1 for name in shapes if name.startswith('fw_layer') and name.endswith('_gate_w'))
+    names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
+    if not os.path.isdir(dirname):
+        raise ValueError('%s: no such checkpoint directory' % dirname)
+    problems = []
+    if config and os.path.exists(os.path.join(dirname, 'bilm.json')):
+        saved = read_config(dirname)
+        problems += ['%s is %s in the checkpoint, %s here' % (key, saved[key], config[key])
+                     for key in sorted(PUBLISHED_CONFIG) if saved[key] != config[key]]
+    present = set(os.listdir(dirname))
+    unexpected = gate_name('fw', num_layers + 1)
+    if unexpected in present:
+        problems.append('%s is in the checkpoint but not in this network of %d layers' % (unexpected, num_layers))
+    if not present & set(SOFTMAX_PARAMETERS):
+        names -= set(SOFTMAX_PARAMETERS)
+    for name in sorted(names):
+        if name not in present:
+            problems.append('%s is missing' % name)
+            continue
+        try:
+            shape = read_shape(os.path.join(dirname, name))
+            if shape != shapes[name]:
+                problems.append('%s has shape %s in the checkpoint, %s here' % (name, list(shape), list(shapes[name])))
+        except ValueError as error:
+            problems.append(error.args[0])
+    if not names:
+        problems.append('the program has no parameter of a biLM')
+    if problems:
+        raise ValueError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
+    block = main_program.global_block()
+    fluid.io.load_vars(exe, dirname, main_program, vars=[block.var(name) for name in sorted(names)])
+    return sorted(names)

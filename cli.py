@@ -1,0 +1,121 @@
+# -*- coding: utf-8 -*-
+"""What every command of this project shares: flags, exit codes, progress.
+
+Exit codes: 0 success, 2 bad input or use (one line on stderr, no traceback).
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import argparse
+import sys
+import time
+
+import six
+
+from reader import InputError
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with one-line errors and no guessing at abbreviated flags."""
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault('formatter_class', argparse.ArgumentDefaultsHelpFormatter)
+        super(ArgumentParser, self).__init__(**kwargs)
+
+    def error(self, message):
+        fail('%s (see %s --help)' % (message, self.prog))
+
+    def _get_option_tuples(self, option_string):
+        return []  # Python 2.7 has no allow_abbrev=False
+
+
+def boolean(text):
+    """argparse type: `--use_gpu False` is false."""
+    if text.lower() in ('true', '1', 'yes'):
+        return True
+    if text.lower() in ('false', '0', 'no'):
+        return False
+    raise argparse.ArgumentTypeError('expected True or False, got %r' % str(text))
+
+
+def number(kind, low=None, high=None, above=None, below=None):
+    """argparse type for an int or float with bounds: low <= x <= high, above < x < below."""
+    bounds = [word % value for word, value in (('>= %s', low), ('> %s', above), ('<= %s', high), ('< %s', below))
+              if value is not None]
+    wanted = ('a whole number ' if kind is int else 'a number ') + ' and '.join(bounds)
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError('expected %s, got %r' % (wanted, str(text)))
+        inside = ((low is None or value >= low) and (high is None or value <= high) and
+                  (above is None or value > above) and (below is None or value < below))
+        if not inside or value != value or value in (float('inf'), float('-inf')):
+            raise argparse.ArgumentTypeError('expected %s, got %s' % (wanted, text))
+        return value
+
+    return parse
+
+
+positive_int = number(int, low=1)
+non_negative_int = number(int, low=0)
+
+
+def fail(message):
+    """One line on stderr, exit code 2."""
+    text = '%s: error: %s\n' % (sys.argv[0].rsplit('/', 1)[-1], ' '.join(six.text_type(message).split()))
+    sys.stderr.write(text if six.PY3 else text.encode('utf-8'))
+    sys.exit(2)
+
+
+def run(main):
+    """Call main(); what is wrong with the user's input becomes one line and exit code 2."""
+    try:
+        main()
+    except InputError as error:
+        fail(error)
+
+
+def duration(seconds):
+    """Seconds as h:mm:ss."""
+    seconds = int(seconds + 0.5)
+    return '%d:%02d:%02d' % (seconds // 3600, seconds // 60 % 60, seconds % 60)
+
+
+class Progress(object):
+    """Progress of long work on stderr: a bar on a terminal, a plain line every 10 seconds in a log.
+
+    Args:
+        name: what is being done.
+        total: amount of work in `unit`, or None when unknown.
+        unit: what is counted, e.g. 'tokens'.
+    """
+
+    def __init__(self, name, total, unit):
+        self.name, self.total, self.unit = name, total, unit
+        self.bar = sys.stderr.isatty()
+        self.start = self.shown = time.time()
+
+    def update(self, done):
+        """Show that `done` units are finished; cheap enough to call every step."""
+        now = time.time()
+        if now - self.shown < (0.2 if self.bar else 10):
+            return
+        self.shown = now
+        speed = done / max(now - self.start, 1e-9)
+        text = '%s: %d %s, %d/s' % (self.name, done, self.unit, speed)
+        if self.total and done:
+            share = min(done / self.total, 1.)
+            left = ', %.0f%%, %s left' % (100 * share, duration((1 - share) / share * (now - self.start)))
+            text = ('[%-20s] ' % ('#' * int(20 * share)) if self.bar else '') + text + left
+        self._write('\r%s\x1b[K' % text if self.bar else text + '\n')
+
+    def close(self):
+        """Clear the bar, so that the next line starts clean."""
+        if self.bar:
+            self._write('\r\x1b[K')
+
+    @staticmethod
+    def _write(text):
+        sys.stderr.write(str(text))
+        sys.stderr.flush()

@@ -1,0 +1,55 @@
+# -*- coding: utf-8 -*-
+"""The devices that a program runs on, and what is fed to each of them."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import os
+
+import numpy as np
+import paddle.fluid as fluid
+
+from reader import InputError
+
+
+def places(use_gpu=None):
+    """The devices to run on: every visible GPU, or CPU_NUM CPU replicas.
+
+    Args:
+        use_gpu: True, False, or None for GPUs where there are any.
+    """
+    gpus = fluid.core.get_cuda_device_count() if fluid.is_compiled_with_cuda() else 0
+    if use_gpu and not fluid.is_compiled_with_cuda():
+        raise InputError('--use_gpu True: this PaddlePaddle is built without CUDA; install paddlepaddle-gpu, '
+                         'or give --use_gpu False')
+    if use_gpu and not gpus:
+        raise InputError('--use_gpu True: no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, '
+                         'or give --use_gpu False')
+    if use_gpu or (use_gpu is None and gpus):
+        return fluid.cuda_places()
+    number = os.environ.setdefault('CPU_NUM', '1')  # fluid reads it too
+    if not number.isdigit() or not int(number):
+        raise InputError('CPU_NUM=%s: set it to the number of CPU replicas, 1 or more' % number)
+    return fluid.cpu_places(int(number))
+
+
+def _lod_tensor(array, lengths, place):
+    tensor = fluid.LoDTensor()
+    tensor.set(array, place)
+    tensor.set_recursive_sequence_lengths([lengths.tolist()])
+    return tensor
+
+
+def feeds(batches, vocabulary, devices):
+    """One feed dict a device for the `tokens` and `next_tokens` of bilm.language_model.
+
+    A device whose batch is empty gets the empty sentence, as fluid cannot run on nothing; the caller must
+    not count its loss.
+    """
+    result = []
+    for batch, place in zip(batches, devices):
+        tokens, next_tokens, lengths = batch.tokens, batch.next_tokens, batch.lengths
+        if not len(lengths):
+            tokens, next_tokens = [np.array([[id]], dtype='int64') for id in (vocabulary.bos, vocabulary.eos)]
+            lengths = np.array([1])
+        result.append({'tokens': _lod_tensor(tokens, lengths, place),
+                       'next_tokens': _lod_tensor(next_tokens, lengths, place)})
+    return result

@@ -1,0 +1,229 @@
+# -*- coding: utf-8 -*-
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import collections
+import io
+import itertools
+
+import numpy as np
+import pytest
+
+from conftest import random_sentences, write_lines
+from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
+
+WORDS = ['w%d' % number for number in range(30)]
+
+
+@pytest.fixture
+def vocabulary(tmpdir):
+    return Vocabulary(write_lines(tmpdir.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>'] + WORDS[:25]))
+
+
+@pytest.fixture
+def shards(tmpdir):
+    """Three files: blank lines between, an overlong sentence, unknown words, no line end at the end."""
+    sentences = random_sentences(WORDS, 90, longest=20) + [' '.join(WORDS * 3)]
+    paths = []
+    for number in range(3):
+        lines = list(itertools.chain(*[(sentence, '') for sentence in sentences[number::3]]))
+        paths.append(write_lines(tmpdir.join('part%d.txt' % number), ['', '  \t'] + lines))
+    with io.open(paths[2], 'a', encoding='utf-8') as output:
+        output.write('w1 w2 w3')
+    return paths, sentences + ['w1 w2 w3']
+
+
+def sentences_of(batch, vocabulary):
+    """The sentences of a Batch as lists of words, after checking that both of its sequences say the same."""
+    ends = np.cumsum(batch.lengths)
+    assert len(batch.tokens) == len(batch.next_tokens) == batch.lengths.sum()
+    for start, end in zip(ends - batch.lengths, ends):
+        tokens, following = batch.tokens[start:end, 0], batch.next_tokens[start:end, 0]
+        assert tokens[0] == vocabulary.bos and following[-1] == vocabulary.eos
+        assert list(tokens[1:]) == list(following[:-1])
+        yield [vocabulary.words[id] for id in tokens[1:]]
+
+
+def expected_pieces(sentences, vocabulary, max_length):
+    """How often each piece of the text occurs, unknown words replaced: counted by hand from the text itself."""
+    pieces = collections.Counter()
+    for sentence in sentences:
+        words = [word if word in vocabulary.words else '<UNK>' for word in sentence.split()]
+        pieces.update(tuple(words[start:start + max_length]) for start in range(0, len(words), max_length))
+    return pieces
+
+
+def read_all(reader, epoch=0):
+    return list(reader.epoch(reader.start(epoch)))
+
+
+def test_vocabulary_ids(vocabulary):
+    assert (vocabulary.bos, vocabulary.eos, vocabulary.unk, len(vocabulary)) == (0, 1, 2, 28)
+    assert vocabulary.ids(['w0', 'w24', 'w29']) == [3, 27, 2]
+
+
+def test_vocabulary_accepts_any_order_crlf_and_bom(tmpdir):
+    path = tmpdir.join('windows.txt')
+    path.write_binary('\ufeff的\r\n</S>\r\n<UNK>\r\n<S>\r\n'.encode('utf-8'))
+    vocabulary = Vocabulary(str(path))
+    assert vocabulary.words == ['的', '</S>', '<UNK>', '<S>']
+    assert (vocabulary.bos, vocabulary.eos, vocabulary.unk) == (3, 1, 2)
+    unix = Vocabulary(write_lines(tmpdir.join('unix.txt'), vocabulary.words))
+    assert unix.sha256 == vocabulary.sha256
+
+
+@pytest.mark.parametrize('lines, message', [
+    (['</S>', '<UNK>', '的'], 'lacks <S>'),
+    (['<S>', '<UNK>', '的'], 'lacks </S>'),
+    (['<S>', '</S>', '的'], 'lacks <UNK>'),
+    (['<S>', '</S>', '<UNK>', '的', '了', '的'], ':6: 的 stands in line 4 already'),
+    (['<S>', '</S>', '', '<UNK>'], ':3: empty line'),
+    (['<S>', '</S>', '<UNK>', 'a 12'], 'white space'),
+])
+def test_vocabulary_rejects(tmpdir, lines, message):
+    with pytest.raises(InputError) as error:
+        Vocabulary(write_lines(tmpdir.join('vocabulary.txt'), lines))
+    assert message in error.value.args[0]
+
+
+def test_list_files(tmpdir):
+    for name in ('b.txt', 'a.txt', '.hidden'):
+        write_lines(tmpdir.join(name), ['x'])
+    tmpdir.mkdir('sub')
+    expected = [str(tmpdir.join(name)) for name in ('a.txt', 'b.txt')]
+    assert list_files(str(tmpdir)) == expected
+    assert list_files(str(tmpdir.join('*.txt'))) == expected
+    assert list_files(expected[0]) == expected[:1]
+    with pytest.raises(InputError):
+        list_files(str(tmpdir.join('none*')))
+
+
+@pytest.mark.parametrize('num_devices', [1, 2, 7])
+@pytest.mark.parametrize('num_trainers', [1, 3])
+@pytest.mark.parametrize('buffer_tokens', [50, 10 ** 6])
+def test_epoch_reads_every_sentence_once(shards, vocabulary, num_devices, num_trainers, buffer_tokens):
+    paths, sentences = shards
+    pieces, steps = collections.Counter(), set()
+    for trainer_id in range(num_trainers):
+        reader = BucketedReader(paths, vocabulary, 60, num_devices, max_length=16, buffer_tokens=buffer_tokens,
+                                trainer_id=trainer_id, num_trainers=num_trainers)
+        epoch = read_all(reader, epoch=1)
+        steps.add(len(epoch))
+        assert all(len(step.batches) == num_devices for step in epoch)
+        for batch in itertools.chain(*[step.batches for step in epoch]):
+            pieces.update(tuple(words) for words in sentences_of(batch, vocabulary))
+    expected = expected_pieces(sentences, vocabulary, 16)
+    assert pieces == expected
+    assert len(steps) == 1  # the same number for every trainer
+    if num_trainers == 1:
+        assert sum(step.num_tokens for step in epoch) == sum((len(piece) + 1) * times
+                                                             for piece, times in expected.items())
+
+
+def test_tail_smaller_than_the_number_of_devices(tmpdir, vocabulary):
+    path = write_lines(tmpdir.join('text.txt'), ['w1 w2', 'w3'])
+    step, = read_all(BucketedReader([path], vocabulary, 100, num_devices=4))
+    assert sorted(len(batch.lengths) for batch in step.batches) == [0, 0, 1, 1]
+    assert step.num_tokens == 5
+
+
+def test_batches_hold_like_lengths_and_about_the_same_tokens(tmpdir, vocabulary):
+    path = write_lines(tmpdir.join('text.txt'), random_sentences(WORDS, 2000, longest=40))
+    steps = read_all(BucketedReader([path], vocabulary, 400))
+    tokens = [step.num_tokens for step in steps]
+    assert min(tokens) > 300 and max(tokens) <= 440
+    spread = [np.ptp(step.batches[0].lengths) for step in steps]
+    assert np.mean(spread) < 2
+
+
+def test_sources_name_file_and_line(shards, vocabulary):
+    paths, _ = shards
+    reader = BucketedReader(paths, vocabulary, 60, max_length=16)
+    texts = [io.open(path, encoding='utf-8').read().split('\n') for path in paths]
+    for step in read_all(reader):
+        batch = step.batches[0]
+        for words, (file, line) in zip(sentences_of(batch, vocabulary), batch.sources):
+            there = [word if word in vocabulary.words else '<UNK>' for word in texts[file][line - 1].split()]
+            assert words in [there[start:start + 16] for start in range(0, len(there), 16)]
+
+
+def test_order_repeats_with_the_seed_and_changes_with_epoch_and_seed(shards, vocabulary):
+    def order(seed, epoch):
+        steps = read_all(BucketedReader(shards[0], vocabulary, 60, seed=seed), epoch)
+        return np.concatenate([step.batches[0].tokens[:, 0] for step in steps]).tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+    assert sorted(order(1, 0)) == sorted(order(1, 1)) == sorted(order(2, 0))
+
+
+def test_unshuffled_keeps_the_order_of_files(shards, vocabulary):
+    reader = BucketedReader(shards[0], vocabulary, 10 ** 6, buffer_tokens=1, shuffle=False)
+    sources = np.concatenate([step.batches[0].sources for step in read_all(reader)])
+    assert sources.tolist() == sorted(sources.tolist())
+
+
+@pytest.mark.parametrize('buffer_tokens', [50, 300, 10 ** 6])
+def test_resumes_at_the_next_batch_from_any_position(shards, vocabulary, buffer_tokens):
+    reader = BucketedReader(shards[0], vocabulary, 60, num_devices=2, max_length=16, buffer_tokens=buffer_tokens)
+    steps = read_all(reader, epoch=3)
+    assert steps[-1].position == reader.start(4)
+    assert steps[-1].progress == 1
+    assert [step.progress for step in steps] == sorted(step.progress for step in steps)
+    for number, step in enumerate(steps[:-1]):
+        rest = list(reader.epoch(step.position))
+        assert len(rest) == len(steps) - number - 1
+        for one, other in zip(rest, steps[number + 1:]):
+            assert one.position == other.position
+            assert all((a.tokens == b.tokens).all() for a, b in zip(one.batches, other.batches))
+
+
+@pytest.mark.parametrize('content, message', [
+    (b'', 'empty file'),
+    (b'\n \n', 'no sentence'),
+    ('w1 w2\nw1 中'.encode('gb18030'), ':2: not UTF-8'),
+    (b'w1\n\nw2 <S> w1\n', ':3: holds the token'),
+])
+def test_bad_text(tmpdir, vocabulary, content, message):
+    path = tmpdir.join('text.txt')
+    path.write_binary(content)
+    with pytest.raises(InputError) as error:
+        read_all(BucketedReader([str(path)], vocabulary, 60))
+    assert message in error.value.args[0]
+
+
+@pytest.mark.parametrize('buffer_tokens', [20, 10 ** 6])
+def test_a_position_in_a_text_that_shrank_is_an_error(tmpdir, vocabulary, buffer_tokens):
+    path = write_lines(tmpdir.join('text.txt'), ['w1 w2'] * 50)
+    reader = BucketedReader([path], vocabulary, 15, buffer_tokens=buffer_tokens)
+    position = read_all(reader)[3].position
+    write_lines(tmpdir.join('text.txt'), ['w1 w2'])
+    with pytest.raises(InputError):
+        list(reader.epoch(position))
+
+
+def test_prefetch_keeps_order_and_raises_the_error_in_the_caller():
+    def numbers():
+        for number in range(50):
+            yield number
+        raise InputError('at the end')
+
+    seen = []
+    with pytest.raises(InputError):
+        for number in prefetch(numbers(), depth=3):
+            seen.append(number)
+    assert seen == list(range(50))
+
+
+def test_prefetch_stops_reading_when_the_caller_does():
+    produced = []
+
+    def endless():
+        for number in itertools.count():
+            produced.append(number)
+            yield number
+
+    for number in prefetch(endless(), depth=2):
+        if number == 5:
+            break
+    assert len(produced) <= 10

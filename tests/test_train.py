@@ -1,0 +1,294 @@
+# -*- coding: utf-8 -*-
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+import bilm
+import checkpoint
+import devices
+import evaluate
+import numpy_bilm
+import train
+from args import parse_args
+from conftest import random_sentences, write_lines
+from reader import BucketedReader, Vocabulary
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+
+
+def run(corpus, **flags):
+    """Trains with the tiny flags of the corpus."""
+    with fluid.scope_guard(fluid.Scope()):
+        train.train(parse_args(corpus.flags(**flags)))
+
+
+def log_lines(output, start):
+    """The lines of what was printed that begin with `start`, without what depends on the machine's speed."""
+    return [re.sub(r'[\d.]+ tokens/s.*| in [\d.]+ s', '', line) for line in output.splitlines()
+            if line.startswith(start)]
+
+
+def parameters(directory):
+    """All values of a checkpoint: {name: array}, read with plain fluid.io.load_vars."""
+    config = bilm.read_config(directory)
+    program, exe = fluid.Program(), fluid.Executor(fluid.CPUPlace())
+    with fluid.scope_guard(fluid.Scope()):
+        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+            bilm.language_model(config)
+        fluid.io.load_vars(exe, directory, program,
+                           predicate=lambda variable: os.path.exists(os.path.join(directory, variable.name)))
+        return {name: np.array(fluid.global_scope().find_var(name).get_tensor())
+                for name in bilm.parameter_shapes(config)}
+
+
+def same(one, other):
+    return all((one[name] == other[name]).all() for name in one)
+
+
+def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
+    """The mean loss of each of the first steps, with the same global batch on any number of devices."""
+    monkeypatch.setenv('CPU_NUM', str(num_devices))
+    args = parse_args(corpus.flags(dropout=0, max_epoch=9, **changed))
+    places = devices.places(False)
+    vocabulary = Vocabulary(args.vocab_path)
+    reader = BucketedReader([os.path.join(args.train_path, name) for name in os.listdir(args.train_path)], vocabulary,
+                            60, num_devices)
+    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6)
+    losses, parts_of_steps = [], []
+    with fluid.scope_guard(fluid.Scope()):
+        program, startup, loss, parts = train.build(config, args)
+        fluid.Executor(places[0]).run(startup)
+        executor = fluid.ParallelExecutor(use_cuda=False, loss_name=loss, main_program=program)
+        position = reader.start()
+        while len(losses) < steps:
+            for batch in reader.epoch(position):
+                feed = train.feed_step(batch, len(losses), vocabulary, places, config, args)
+                losses.append(np.array(executor.run(parts, feed)).mean(axis=1))
+                parts_of_steps.append([int(share.lengths.sum()) for share in batch.batches])
+                position = batch.position
+    return np.array(losses[:steps]), parts_of_steps[:steps]
+
+
+@pytest.mark.parametrize('optim', ['adagrad', 'adam'])
+def test_1_2_and_4_devices_train_alike(corpus, monkeypatch, optim):
+    flags = {'optim': optim, 'learning_rate': 0.2 if optim == 'adagrad' else 0.01}
+    one, _ = losses_of_steps(corpus, 1, monkeypatch, **flags)
+    assert one[-1].mean() < one[0].mean() - 0.05  # it learns
+    for num_devices in (2, 4):
+        several, tokens = losses_of_steps(corpus, num_devices, monkeypatch, **flags)
+        assert any(len(set(shares)) > 1 for shares in tokens)  # devices with different numbers of tokens
+        np.testing.assert_allclose(several, one, atol=1e-4)
+
+
+def test_a_device_without_a_sentence_counts_nothing(corpus, monkeypatch, tmpdir):
+    shutil.rmtree(corpus.train_path)
+    os.mkdir(corpus.train_path)
+    write_lines(os.path.join(corpus.train_path, 'two.txt'), ['词0 词1 词2', '词3'])
+    one, _ = losses_of_steps(corpus, 1, monkeypatch, steps=3)
+    four, tokens = losses_of_steps(corpus, 4, monkeypatch, steps=3)
+    assert [sorted(shares) for shares in tokens] == [[0, 0, 2, 4]] * 3
+    np.testing.assert_allclose(four, one, atol=1e-4)
+
+
+def test_the_step_is_adagrad_of_the_scaled_and_clipped_mean_loss(corpus, monkeypatch):
+    """One update of every parameter against numpy: accumulators from 1, global norm 10, loss times num_steps."""
+    vocabulary = Vocabulary(corpus.vocab_path)
+    for max_grad_norm in (10., 0.5):
+        args = parse_args(corpus.flags(dropout=0, max_grad_norm=max_grad_norm))
+        config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=2, hidden_size=3)
+        place = fluid.CPUPlace()
+        with fluid.scope_guard(fluid.Scope()):
+            program, startup, loss, parts = train.build(config, args)
+            exe = fluid.Executor(place)
+            exe.run(startup)
+            batch = next(BucketedReader([corpus.test_path], vocabulary, 15).epoch(BucketedReader.start()))
+
+            def values():
+                return {p.name: np.array(fluid.global_scope().find_var(p.name).get_tensor()).astype('float64')
+                        for p in program.all_parameters()}
+
+            before = values()
+            exe.run(program, feed=train.feed_step(batch, 0, vocabulary, [place], config, args)[0], fetch_list=[])
+            after = values()
+        share, = batch.batches
+        ends = np.cumsum(share.lengths)
+        sentences = [[0] + share.next_tokens[start:end, 0].tolist() for start, end in zip(ends - share.lengths, ends)]
+
+        def objective(values):
+            losses = [numpy_bilm.cross_entropy(sentence, values, config) for sentence in sentences]
+            return 8 * sum(part.sum() for pair in losses for part in pair) / 2 / batch.num_tokens
+
+        gradients = {name: np.zeros_like(value) for name, value in before.items()}
+        for name, value in before.items():
+            for index in np.ndindex(*value.shape):
+                middle = value[index]
+                value[index] = middle + 1e-5
+                above = objective(before)
+                value[index] = middle - 1e-5
+                gradients[name][index] = (above - objective(before)) / 2e-5
+                value[index] = middle
+        norm = np.sqrt(sum((gradient ** 2).sum() for gradient in gradients.values()))
+        assert (norm > max_grad_norm) == (max_grad_norm < 1)
+        for name in before:
+            gradient = gradients[name] * min(1, max_grad_norm / norm)
+            expected = before[name] - 0.2 * gradient / (np.sqrt(1 + gradient ** 2) + 1e-6)
+            np.testing.assert_allclose(after[name], expected, atol=2e-5, err_msg=name)
+
+
+def test_log_epochs_and_best(corpus, capsys):
+    run(corpus, max_epoch=3, learning_rate=0.05)
+    output = capsys.readouterr().out
+    steps = log_lines(output, 'epoch')
+    per_epoch = [sum(line.startswith('epoch %d ' % epoch) for line in steps) for epoch in (1, 2, 3)]
+    assert per_epoch[0] == per_epoch[1] == per_epoch[2] > 3
+    assert re.match(r'epoch 1 step 1/\d+ loss \d\.\d{4} perplexity fw [\d.]+ bw [\d.]+', steps[0])
+    total = sum(per_epoch)
+    assert steps[-1].startswith('epoch 3 step %d/%d ' % (total, total))
+    dev = log_lines(output, 'dev')
+    assert len(dev) == 3
+    perplexities = [float(re.search(r'perplexity ([\d.]+)', line).group(1)) for line in dev]
+    assert perplexities == sorted(perplexities, reverse=True) and perplexities[0] < 20
+    last = corpus.directory.join('checkpoints', '%06d' % total)
+    assert corpus.directory.join('checkpoints', 'best').read().strip() == last.basename
+    state = json.loads(last.join('train_state.json').read())
+    assert state['step'] == total and state['position'] == BucketedReader.start(3)
+    assert abs(state['best_dev_perplexity'] - perplexities[-1]) < 0.01
+
+
+@pytest.mark.parametrize('num_devices', ['1', '2'])
+def test_same_seed_same_run(corpus, capsys, monkeypatch, num_devices):
+    monkeypatch.setenv('CPU_NUM', num_devices)
+    runs = []
+    for number, seed in enumerate([1, 1, 2]):
+        directory = str(corpus.directory.join('run%d' % number))
+        run(corpus, random_seed=seed, para_save_dir=directory, max_steps=4)
+        runs.append((log_lines(capsys.readouterr().out, 'epoch'), parameters(checkpoint.find(directory))))
+    assert runs[0][0] == runs[1][0] and same(runs[0][1], runs[1][1])
+    assert runs[0][0] != runs[2][0]
+
+
+def test_dropout_masks_change_every_step(corpus):
+    args = parse_args(corpus.flags())
+    vocabulary = Vocabulary(corpus.vocab_path)
+    config = dict(bilm.PUBLISHED_CONFIG)
+    batch = next(BucketedReader([corpus.test_path], vocabulary, 30, 2).epoch(BucketedReader.start()))
+    seeds = np.concatenate([feed['dropout_seeds'] for step in range(3) for feed in train.feed_step(
+        batch, step, vocabulary, [fluid.CPUPlace()] * 2, config, args)])
+    assert len(seeds) == len(set(seeds)) == 3 * 2 * 6
+
+
+def test_a_checkpoint_holds_parameters_apart_from_the_rest(corpus):
+    run(corpus, max_steps=2)
+    directory = corpus.directory.join('checkpoints')
+    assert sorted(path.basename for path in directory.listdir()) == ['000002', 'best', 'latest']
+    names = sorted(path.basename for path in directory.join('000002').listdir())
+    config = json.loads(directory.join('000002', 'bilm.json').read())
+    assert names == sorted(list(bilm.parameter_shapes(config)) + ['bilm.json', 'optimizer', 'train_state.json'])
+    accumulators = set(path.basename for path in directory.join('000002', 'optimizer').listdir())
+    assert accumulators == set(name + '_moment_0' for name in bilm.parameter_shapes(config)) | {'learning_rate_0'}
+
+
+def test_keeps_the_newest_checkpoints_and_the_best(corpus, capsys):
+    flags = dict(max_epoch=2, save_interval=2, dev_interval=1000, keep_checkpoints=2, learning_rate=0.05)
+    run(corpus, **flags)
+    saved = [int(step) for step in re.findall(r'saved \S+/(\d+)', capsys.readouterr().out)]
+    directory = str(corpus.directory.join('checkpoints'))
+    assert sorted(name for name in os.listdir(directory) if name.isdigit()) == ['%06d' % step for step in saved[-2:]]
+    # a worse one does not push out the best
+    best = checkpoint.find(directory)
+    write_lines(os.path.join(directory, 'best'), ['%06d' % saved[-2]])
+    program = fluid.Program()
+    for step in (901, 902, 903):
+        checkpoint.save(fluid.Executor(fluid.CPUPlace()), program, {}, {'step': step}, directory, 2, best=False)
+    assert sorted(name for name in os.listdir(directory) if name.isdigit()) == ['%06d' % saved[-2], '000902', '000903']
+    assert os.path.basename(best) == '%06d' % saved[-1]
+
+
+def test_going_on_from_a_checkpoint_equals_a_run_never_stopped(corpus, capsys):
+    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'))
+    whole = log_lines(capsys.readouterr().out, 'epoch')
+    directory = str(corpus.directory.join('parts'))
+    run(corpus, max_epoch=2, max_steps=3, para_save_dir=directory)
+    run(corpus, max_epoch=2, para_save_dir=directory, load_dir=directory)
+    parts = log_lines(capsys.readouterr().out, 'epoch')
+
+    def without_total(lines):
+        return [re.sub(r'/\d+', '', line) for line in lines]
+
+    assert without_total(parts) == without_total(whole)
+    assert same(*[parameters(checkpoint.find(str(corpus.directory.join(name)))) for name in ('whole', 'parts')])
+
+
+def test_starting_from_parameters_on_other_text(corpus, capsys):
+    run(corpus, max_epoch=6, learning_rate=0.5)
+    trained = checkpoint.find(str(corpus.directory.join('checkpoints')))
+    other = write_lines(corpus.directory.join('other.txt'), random_sentences(['词0', '词1', '词2'], 20, 9))
+    perplexity = {}
+    for name, flags in (('anew', {}), ('continued', {'load_pretraining_params': trained})):
+        capsys.readouterr()
+        run(corpus, train_path=other, para_save_dir=corpus.directory.join(name), max_steps=1, learning_rate=1e-6,
+            **flags)
+        output = capsys.readouterr().out
+        perplexity[name] = float(re.search(r'dev .* perplexity ([\d.]+)', output).group(1))
+        assert ('softmax_bias' in output) == (name == 'continued')
+    assert perplexity['continued'] < perplexity['anew'] - 1
+    for name in bilm.SOFTMAX_PARAMETERS:
+        os.remove(os.path.join(trained, name))
+    run(corpus, train_path=other, para_save_dir=corpus.directory.join('encoder'), max_steps=1,
+        load_pretraining_params=trained)
+    assert 'the softmax starts anew' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('optim', ['sgd', 'adam', 'rmsprop'])
+def test_other_optimizers_learn_and_go_on(corpus, capsys, optim):
+    directory = str(corpus.directory.join('checkpoints'))
+    flags = dict(optim=optim, learning_rate=0.01, max_epoch=2)
+    run(corpus, max_steps=4, **flags)
+    run(corpus, load_dir=directory, **flags)
+    dev = [float(text) for text in re.findall(r'dev .* perplexity ([\d.]+)', capsys.readouterr().out)]
+    assert dev == sorted(dev, reverse=True) and len(dev) == 3
+
+
+@pytest.mark.parametrize('num_devices', ['1', '3'])
+def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
+    run(corpus, max_epoch=2)
+    directory = checkpoint.find(str(corpus.directory.join('checkpoints')))
+    sentences = random_sentences(['词%d' % number for number in range(20)], 9, 5) + ['', ' '.join(['词0'] * 20)]
+    text = write_lines(corpus.directory.join('text.txt'), sentences)
+    table = str(corpus.directory.join('table.tsv'))
+    monkeypatch.setenv('CPU_NUM', num_devices)
+    monkeypatch.setattr('sys.argv', ['evaluate.py', '--load_dir', directory, '--test_path', text, '--vocab_path',
+                                     corpus.vocab_path, '--per_sentence', table, '--max_sentence_length', '8',
+                                     '--batch_tokens', '12', '--use_gpu', 'False'])
+    capsys.readouterr()
+    evaluate.main()
+    output = capsys.readouterr().out
+
+    vocabulary, values, config = Vocabulary(corpus.vocab_path), parameters(directory), bilm.read_config(directory)
+    rows, totals = [], np.zeros(4)
+    for line, sentence in enumerate(sentences, 1):
+        ids = vocabulary.ids(sentence.split())
+        pieces = [[0] + ids[start:start + 8] + [1] for start in range(0, len(ids), 8)]
+        if pieces:
+            losses = np.sum([[part.sum() for part in numpy_bilm.cross_entropy(piece, values, config)]
+                             for piece in pieces], axis=0)
+            tokens = len(ids) + len(pieces)
+            rows.append([line, tokens, ids.count(2)] + list(np.exp(losses / tokens)) + [np.exp(losses.mean() / tokens)])
+            totals += [tokens, ids.count(2)] + list(losses)
+    with io.open(table, encoding='utf-8') as handle:
+        lines = [line.rstrip('\n').split('\t') for line in handle]
+    assert lines[0] == ['file', 'line', 'tokens', 'unknown', 'fw', 'bw', 'average']
+    assert all(line[0] == text for line in lines[1:])
+    np.testing.assert_allclose(np.array([line[1:] for line in lines[1:]], dtype='float64'), rows, atol=2e-4)
+    fw, bw = np.exp(totals[2:] / totals[0])
+    found = [float(number) for number in re.search('fw (.*) bw (.*) average (.*)', output).groups()]
+    np.testing.assert_allclose(found, [fw, bw, np.sqrt(fw * bw)], atol=0.006)
+    assert '%d sentences, %d tokens' % (len(rows), totals[0]) in output and '%d unknown' % totals[1] in output

@@ -1,0 +1,171 @@
+# -*- coding: utf-8 -*-
+"""Pretrains a bidirectional LSTM language model: one optimizer update a step, over all devices."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import resource
+import time
+
+import numpy as np
+import paddle.fluid as fluid
+
+import bilm
+import checkpoint
+import cli
+import devices
+from args import parse_args
+from evaluate import Evaluator
+from reader import BucketedReader, Vocabulary, list_files, prefetch
+
+OPTIMIZERS = {
+    # The accumulators start at 1 as in the TensorFlow reference: from 0, every parameter's first update would be as
+    # large as the learning rate.
+    'adagrad': lambda rate, clip: fluid.optimizer.Adagrad(rate, initial_accumulator_value=1., grad_clip=clip),
+    'sgd': lambda rate, clip: fluid.optimizer.SGD(rate, grad_clip=clip),
+    'adam': lambda rate, clip: fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip),
+    'rmsprop': lambda rate, clip: fluid.optimizer.RMSProp(rate, grad_clip=clip),
+}
+
+
+def build(config, args):
+    """The training program, its startup program, the name of the loss, and those of its parts, forward and backward.
+
+    Each device is fed `loss_scale`, float32 [1]: number of devices / tokens of the step on all of them. As fluid
+    averages the gradients of the devices, a step minimises the mean over all tokens, whatever each device got.
+    """
+    main_program, startup_program = fluid.Program(), fluid.Program()
+    with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
+        loss_scale = fluid.data('loss_scale', [1], dtype='float32')
+        fw, bw = [fluid.layers.reduce_sum(loss) * loss_scale
+                  for loss in bilm.language_model(config, args.dropout, args.random_seed)]
+        # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
+        loss = (fw + bw) * (0.5 * args.num_steps)
+        clip = fluid.clip.GradientClipByGlobalNorm(args.max_grad_norm)
+        OPTIMIZERS[args.optim](args.learning_rate, clip).minimize(loss)
+    return main_program, startup_program, loss.name, [fw.name, bw.name]
+
+
+def feed_step(batch, step, vocabulary, places, config, args):
+    """What step number `step` (from 0) feeds to each device. Its dropout masks follow from (random_seed, step)."""
+    feeds = devices.feeds(batch.batches, vocabulary, places)
+    random = np.random.RandomState((args.random_seed, step))
+    for feed, share in zip(feeds, batch.batches):
+        scale = len(places) / batch.num_tokens if len(share.lengths) else 0.
+        feed['loss_scale'] = np.array([scale], dtype='float32')
+        if args.dropout:
+            feed['dropout_seeds'] = random.randint(1, 2 ** 31 - 1, bilm.num_dropout_seeds(config)).astype('int32')
+    return feeds
+
+
+class Log(object):
+    """Prints the log line of training every log_interval steps."""
+
+    def __init__(self, state, args):
+        self.args, self.first_step, self.first_done = args, state['step'], self._done(state)
+        self.tokens, self.losses, self.seconds, self.window = 0, np.zeros(2), 0., 0
+
+    @staticmethod
+    def _done(state):
+        return state['position']['epoch'] + state['progress'] if state['progress'] < 1 else state['position']['epoch']
+
+    def step(self, epoch, state, tokens, losses, seconds):
+        """Takes in a step: its epoch, the state after it, its tokens, mean losses [fw, bw] and duration."""
+        self.tokens, self.losses, self.seconds = (self.tokens + tokens, self.losses + tokens * losses,
+                                                  self.seconds + seconds)
+        self.window += 1
+        if state['step'] % self.args.log_interval:
+            return
+        fw, bw = self.losses / self.tokens
+        # the length of an epoch in steps is estimated from the share of the text read
+        total = state['step'] + (self.args.max_epoch - self._done(state)) * (
+            (state['step'] - self.first_step) / (self._done(state) - self.first_done))
+        total = min(int(total + 0.5), self.args.max_steps or total)
+        left = cli.duration((total - state['step']) * self.seconds / self.window)
+        print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
+              % (epoch + 1, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), self.tokens / self.seconds, left))
+        self.tokens, self.losses, self.seconds, self.window = 0, np.zeros(2), 0., 0
+
+
+def train(args):
+    places = devices.places(args.use_gpu)
+    use_gpu = isinstance(places[0], fluid.CUDAPlace)
+    vocabulary = Vocabulary(args.vocab_path)
+    batch_tokens = args.batch_size * args.num_steps * len(places)
+    reader = BucketedReader(list_files(args.train_path), vocabulary, batch_tokens, len(places), args.random_seed,
+                            args.max_sentence_length)
+    dev_reader = BucketedReader(list_files(args.test_path), vocabulary, batch_tokens, len(places),
+                                max_length=args.max_sentence_length, shuffle=False)
+    load_dir = args.load_dir and checkpoint.find(args.load_dir, '--load_dir')
+    pretrained = args.load_pretraining_params and checkpoint.find(args.load_pretraining_params,
+                                                                  '--load_pretraining_params')
+    checkpoint.prepare_directory(args.para_save_dir, load_dir)
+
+    config = dict({name: getattr(args, name) for name in ('embed_size', 'hidden_size', 'num_layers', 'cell_clip',
+                                                          'proj_clip')},
+                  vocab_size=len(vocabulary), vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos,
+                  eos_id=vocabulary.eos)
+    main_program, startup_program, loss, parts = build(config, args)
+    exe = fluid.Executor(places[0])
+    exe.run(startup_program)
+
+    # A run goes on only with the same values of what the accumulators and the place in the text depend on.
+    fixed = {name: getattr(args, name) for name in ('optim', 'batch_size', 'num_steps', 'max_sentence_length',
+                                                    'random_seed', 'train_path')}
+    fixed['devices'] = len(places)
+    state = {'step': 0, 'position': reader.start(), 'progress': 0., 'best_dev_perplexity': None, 'flags': fixed}
+    if load_dir or pretrained:
+        names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)
+        print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))
+        if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
+            print('this checkpoint is an encoder alone: the softmax starts anew')
+    if load_dir:
+        state.update(checkpoint.load_state(exe, load_dir, main_program, fixed))
+
+    executor = fluid.ParallelExecutor(use_cuda=use_gpu, loss_name=loss, main_program=main_program)
+    evaluator = Evaluator(config, dev_reader, places, executor)
+    print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
+          % (len(places), 'GPU' if use_gpu else 'CPU', len(vocabulary), args.embed_size, args.hidden_size,
+             args.num_layers, batch_tokens))
+
+    def save(best):
+        path = checkpoint.save(exe, main_program, config, state, args.para_save_dir, args.keep_checkpoints, best)
+        print('saved %s%s' % (path, ', the best so far' if best else ''))
+
+    def evaluate():
+        """Evaluates the dev text, and saves a checkpoint if it is the best so far; returns whether it was."""
+        start = time.time()
+        _, tokens, _, fw, bw, average = evaluator.evaluate()
+        print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s'
+              % (epoch + 1, state['step'], average, fw, bw, tokens, time.time() - start))
+        best = state['best_dev_perplexity'] is None or average < state['best_dev_perplexity']
+        if best:
+            state['best_dev_perplexity'] = float(average)
+            save(best=True)
+        return best
+
+    log = Log(state, args)
+    finished = state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
+    while not finished:
+        epoch = state['position']['epoch']
+        for batch in prefetch(reader.epoch(state['position'])):
+            start = time.time()
+            feed = feed_step(batch, state['step'], vocabulary, places, config, args)
+            losses = np.array(executor.run(parts, feed)).mean(axis=1)
+            state.update(step=state['step'] + 1, position=batch.position, progress=batch.progress)
+            log.step(epoch, state, batch.num_tokens, losses, time.time() - start)
+
+            epoch_ended = batch.position['epoch'] > epoch
+            finished = batch.position['epoch'] == args.max_epoch or state['step'] == args.max_steps
+            saved = False
+            if finished or epoch_ended or state['step'] % args.dev_interval == 0:
+                saved = evaluate()
+            if not saved and (finished or state['step'] % args.save_interval == 0):
+                save(best=False)
+            if finished:
+                break
+    print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
+          % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
+             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+
+
+if __name__ == '__main__':
+    cli.run(lambda: train(parse_args()))
