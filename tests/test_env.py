@@ -1,0 +1,324 @@
+# -*- coding: utf-8 -*-
+"""env.sh, run.sh and tests/run.sh among stand-ins for Python, pip, pyenv, uv and nvidia-smi: nothing is downloaded."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import os
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOOLS = 'cat cp dirname env grep ls mkdir rm sed tail touch'.split()
+
+# Notes its arguments; has fluid once NAME.fluid lies beside it, which `pip install -r` puts there.
+PYTHON = '''#!/bin/sh
+echo "$0 $*" >>"$HOME/calls"
+case "$*" in
+    *version_info*) echo VERSION ;;
+    *paddle.fluid*) [ -e "$0.fluid" ] || { echo Trace; echo "ImportError: no paddle"; exit 1; } >&2; cat "$0.fluid" ;;
+    "-m venv "*)
+        case $NO_VENV in yes) exit 1 ;; esac
+        mkdir -p "$3/bin"
+        case $KILLED_IN in venv) touch "$3/partial"; kill -9 $PPID ;; esac
+        cp "$0" "$3/bin/python" ;;
+    "-m virtualenv "*) mkdir -p "$6/bin" && cp "$(command -v "$5")" "$6/bin/python" ;;
+    "-m pip install pip"*) ;;
+    "-m pip install "*)
+        [ -z "$NO_PIP" ] || { echo "No matching distribution" >&2; exit 1; }
+        [ -n "$NO_FLUID" ] || echo cuda=False >"$0.fluid"
+        case $KILLED_IN in pip) kill -9 $PPID ;; esac
+        case $* in *requirements-gpu*) : >"$HOME/gpu_wheel" ;; esac ;;
+    "-m pip show paddlepaddle") [ ! -e "$HOME/gpu_wheel" ] ;;
+    "-m pip show paddlepaddle-gpu") [ -e "$HOME/gpu_wheel" ] ;;
+    "-m pip uninstall "*) rm -f "$HOME/gpu_wheel" ;;
+    "-c import pytest") [ -z "$NO_PYTEST" ] ;;
+    *) for word; do echo "argument $word"; done; env ;;
+esac
+'''
+BROKEN = '#!/bin/sh\necho "pyenv: command not found" >&2\nexit 127\n'
+
+
+class Machine(object):
+    """A clone of the repo, and a PATH with a few tools and such stand-ins as the test adds."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.bin, self.home, self.root = [os.path.join(directory, name) for name in ('bin', 'home', 'a clone')]
+        self.venv = os.path.join(self.root, '.venv')
+        for path in (self.bin, self.home, os.path.join(self.root, 'tests')):
+            os.makedirs(path)
+        for name in ('env.sh', 'run.sh', 'requirements-base.txt', 'requirements.txt', 'requirements-gpu.txt',
+                     'tests/run.sh', 'tests/requirements.txt'):
+            shutil.copy(os.path.join(ROOT, name), os.path.join(self.root, name))
+        for tool in TOOLS:
+            path = subprocess.check_output(['sh', '-c', 'command -v ' + tool]).decode('utf-8').strip()
+            os.symlink(path, os.path.join(self.bin, tool))
+        self.script('nproc', '#!/bin/sh\necho 8\n')
+        self.script('locale', '#!/bin/sh\necho C; echo C.utf8; echo POSIX\n')
+
+    def script(self, path, text):
+        """Writes a program; a bare name goes on PATH."""
+        path = os.path.join(self.bin, path)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path))
+        with io.open(path, 'w', encoding='utf-8') as output:
+            output.write(text)
+        os.chmod(path, 0o755)
+        return path
+
+    def python(self, path, version, fluid=None):
+        """Adds a Python; fluid: 'cuda=True' or 'cuda=False' where it has one."""
+        path = self.script(path, PYTHON.replace('VERSION', version))
+        if fluid:
+            self.script(path + '.fluid', fluid + '\n')
+        return path
+
+    def run(self, *command, **environment):
+        """Runs a script of the clone from another directory; keeps code, out, err, arguments and the Pythons' calls."""
+        calls = os.path.join(self.home, 'calls')
+        if os.path.exists(calls):
+            os.remove(calls)
+        environment = dict({'PATH': self.bin, 'HOME': self.home, 'LANG': 'C.UTF-8'}, **environment)
+        command = ['/bin/sh', os.path.join(self.root, command[0])] + list(command[1:])
+        process = subprocess.Popen([word.encode('utf-8') for word in command], cwd=self.directory,
+                                   env={str(name): str(value) for name, value in environment.items()},
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.out, self.err = [text.decode('utf-8') for text in process.communicate()]
+        self.code = process.returncode
+        self.arguments = [line[len('argument '):] for line in self.out.splitlines() if line.startswith('argument ')]
+        self.calls = ''
+        if os.path.exists(calls):
+            with io.open(calls, encoding='utf-8') as handle:
+                self.calls = handle.read()
+        return self
+
+    def trained_with(self, python):
+        """Did run.sh end in train.py, run by this Python?"""
+        return not self.code and self.calls.splitlines()[-1].startswith(
+            '%s %s ' % (python, os.path.join(self.root, 'train.py')))
+
+    def variable(self, name):
+        """What train.py would find in its environment."""
+        return dict(line.split('=', 1) for line in self.out.splitlines() if '=' in line).get(name)
+
+    def failed(self, *words):
+        """Did it exit with 2 and one line on stderr that says all these words?"""
+        return self.code == 2 and self.err.count('\n') == 1 and all(word in self.err for word in words)
+
+
+@pytest.fixture
+def machine(tmpdir):
+    return Machine(str(tmpdir))
+
+
+@pytest.fixture
+def fluid_machine(machine):
+    """A machine whose python has fluid."""
+    machine.python('python', '3.8', 'cuda=False')
+    return machine
+
+
+# Which Python
+
+@pytest.mark.parametrize('name', ['other', 'absent'])
+def test_a_bad_python_variable_is_one_line(fluid_machine, name):
+    fluid_machine.python('other', '3.8')
+    fluid_machine.run('run.sh', PYTHON=os.path.join(fluid_machine.bin, name))
+    assert fluid_machine.failed('PYTHON=', 'ImportError: no paddle' if name == 'other' else name)
+    assert not os.path.exists(fluid_machine.venv)
+
+
+def test_the_python_variable_comes_first(fluid_machine):
+    other = fluid_machine.python('other', '3.9', 'cuda=False')
+    assert fluid_machine.run('run.sh', PYTHON=other).trained_with(other)
+    assert '-m pip' not in fluid_machine.calls
+
+
+def test_the_active_python_comes_before_the_environment(machine):
+    machine.python('python3.8', '3.8')
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    python3 = machine.python('python3', '3.6', 'cuda=False')
+    assert machine.run('run.sh').trained_with(python3)
+    python = machine.python('python', '3.7', 'cuda=False')
+    assert machine.run('run.sh').trained_with(python)
+    assert '-m pip' not in machine.calls
+
+
+def test_an_activated_environment_is_still_looked_after(machine):
+    machine.python('python3.8', '3.8')
+    machine.run('run.sh')
+    path = machine.venv + '/bin:' + machine.bin
+    assert machine.run('tests/run.sh', PATH=path, VIRTUAL_ENV=machine.venv).code == 0
+    assert '-m pip install' in machine.calls
+
+
+def test_python_versions_rules_out_the_active_python(fluid_machine):
+    fluid_machine.python('python2.7', '2.7')
+    fluid_machine.run('run.sh', PYTHON_VERSIONS='2.7', VENV='other venv/')
+    assert fluid_machine.trained_with(fluid_machine.directory + '/other venv/bin/python')
+    assert fluid_machine.run('run.sh', PYTHON_VERSIONS='3.7 3.8').trained_with(fluid_machine.bin + '/python')
+
+
+def test_the_newest_python_that_runs(machine):
+    machine.script('python3.8', BROKEN)
+    machine.python('python3.6', '3.6')
+    seven = machine.python('python3.7', '3.7')
+    machine.python('python3', '3.11')
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    assert seven + ' -m venv' in machine.calls
+
+
+@pytest.mark.parametrize('place', ['home', 'pyenv'])
+def test_a_python_of_pyenv(machine, place):
+    machine.script('python3.8', BROKEN)
+    machine.python('python3.7', '3.7')
+    pyenv = os.path.join(machine.home, '.pyenv')
+    if place == 'pyenv':
+        pyenv = os.path.join(machine.directory, 'py env')
+        machine.script('pyenv', '#!/bin/sh\necho "%s"\n' % pyenv)
+    python = machine.python(os.path.join(pyenv, 'versions/3.8.18/bin/python'), '3.8')
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    assert python + ' -m venv' in machine.calls
+
+
+def test_virtualenv_where_there_is_no_venv(machine):
+    python = machine.python('python2.7', '2.7')
+    assert machine.run('run.sh', NO_VENV='yes').trained_with(machine.venv + '/bin/python')
+    assert python + ' -m virtualenv' in machine.calls
+
+
+def test_uv_where_there_is_no_python(machine):
+    machine.script('uv', '#!/bin/sh\nmkdir -p "$5/bin"; cp "$HOME/managed" "$5/bin/python"; echo "$*" >"$HOME/uv"\n')
+    machine.python(os.path.join(machine.home, 'managed'), '3.8')
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    with io.open(os.path.join(machine.home, 'uv'), encoding='utf-8') as handle:
+        assert '--python 3.8 ' in handle.read()
+
+
+@pytest.mark.parametrize('pip', ['', 'yes'])
+def test_no_python_at_all_is_one_line(machine, pip):
+    machine.python('python3', '3.11')
+    machine.run('run.sh', NO_PIP=pip)
+    assert machine.failed('3.8 3.7 3.6 2.7', 'PYTHON', 'UV_PYTHON_INSTALL_MIRROR')
+    assert '-m pip install --target' in machine.calls
+    assert not os.path.exists(machine.venv) and not os.path.exists(machine.venv + '.making')
+
+
+def test_an_environment_of_another_version_is_left_alone(machine):
+    python = machine.python(machine.venv + '/bin/python', '3.11')
+    machine.python('python3.8', '3.8')
+    assert machine.run('run.sh').failed(machine.venv, '3.11')
+    assert os.path.exists(python)
+
+
+# What is installed
+
+def test_the_second_run_installs_nothing(machine):
+    machine.python('python3.8', '3.8')
+    assert '-m pip install' in machine.run('run.sh').calls
+    assert '-m pip' not in machine.run('run.sh').calls
+    assert '-r %s/tests/requirements.txt' % machine.root in machine.run('tests/run.sh').calls
+    assert '-m pip' not in machine.run('tests/run.sh').calls
+    assert '-m pip' not in machine.run('run.sh').calls
+    with io.open(os.path.join(machine.root, 'requirements-base.txt'), 'a', encoding='utf-8') as output:
+        output.write('one==1\n')
+    assert '-m pip install' in machine.run('run.sh').calls
+
+
+@pytest.mark.parametrize('where', ['venv', 'pip'])
+def test_what_was_interrupted_is_done_again(machine, where):
+    machine.python('python3.8', '3.8')
+    assert machine.run('run.sh', KILLED_IN=where).code == -9
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    assert '-m pip install -r' in machine.calls
+    assert not os.path.exists(machine.venv + '/partial')
+    assert not os.path.exists(machine.venv + '.making')
+
+
+def test_what_failed_is_shown_and_done_again(machine):
+    machine.python('python3.8', '3.8')
+    machine.run('run.sh', NO_PIP='yes')
+    assert machine.code == 2 and machine.err.startswith('No matching distribution\nrun.sh: error: ')
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+
+
+def test_a_fluid_that_cannot_be_imported_is_one_line(machine):
+    machine.python('python3.8', '3.8')
+    assert machine.run('run.sh', NO_FLUID='yes').failed(machine.venv, 'ImportError: no paddle')
+    assert machine.run('run.sh', NO_FLUID='yes').failed(machine.venv, 'ImportError: no paddle')
+
+
+def test_the_wheel_follows_the_device(machine):
+    machine.python('python3.8', '3.8')
+    machine.script('nvidia-smi', '#!/bin/sh\n')
+    machine.run('run.sh', CUDA_VISIBLE_DEVICES='')
+    assert 'requirements.txt' in machine.calls and 'uninstall' not in machine.calls
+    assert '-m pip' not in machine.run('run.sh', CUDA_VISIBLE_DEVICES='-1').calls
+    assert machine.variable('DEVICE') == 'cpu'
+    machine.run('run.sh', CUDA_VISIBLE_DEVICES='1')
+    uninstalled = machine.calls.index('uninstall -y paddlepaddle paddlepaddle-gpu')
+    assert machine.calls.index('requirements-gpu.txt') > uninstalled
+    assert machine.variable('DEVICE') == 'gpu' and machine.variable('CUDA_VISIBLE_DEVICES') == '1'
+    assert '-m pip' not in machine.run('run.sh').calls
+    assert 'uninstall' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
+    machine.run('run.sh', KILLED_IN='pip')  # on the way to the GPU wheel: the CPU's can no longer be relied on
+    assert '-m pip install' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
+
+
+@pytest.mark.parametrize('cuda, smi, device', [('True', 'exit 0', 'gpu'), ('False', 'exit 0', 'cpu'),
+                                               ('True', 'exit 9', 'cpu')])
+def test_the_gpu_is_used_where_smi_and_fluid_know_it(machine, cuda, smi, device):
+    machine.python('python', '3.8', 'cuda=' + cuda)
+    machine.script('nvidia-smi', '#!/bin/sh\n%s\n' % smi)
+    assert machine.run('run.sh').variable('DEVICE') == device
+    assert machine.arguments[machine.arguments.index('--use_gpu') + 1] == str(device == 'gpu')
+    assert ('4096' in machine.arguments) == (device == 'gpu')
+
+
+# What is exported
+
+@pytest.mark.parametrize('cpu_num, omp, wanted', [
+    (None, None, ('1', '8')), ('3', None, ('3', '2')), ('16', None, ('16', '1')), ('2', '5', ('2', '5')),
+    ('0', None, ('0', '8')), ('08', None, ('08', '8')), ('two', None, ('two', '8'))])
+def test_threads(fluid_machine, cpu_num, omp, wanted):
+    environment = {name: value for name, value in (('CPU_NUM', cpu_num), ('OMP_NUM_THREADS', omp)) if value}
+    fluid_machine.run('run.sh', **environment)
+    assert not fluid_machine.err
+    assert (fluid_machine.variable('CPU_NUM'), fluid_machine.variable('OMP_NUM_THREADS')) == wanted
+
+
+def test_mkl_on_amd(fluid_machine):
+    with io.open('/proc/cpuinfo', encoding='utf-8') as handle:
+        amd = 'AuthenticAMD' in handle.read()
+    assert fluid_machine.run('run.sh').variable('MKL_DEBUG_CPU_TYPE') == ('5' if amd else None)
+    assert fluid_machine.run('run.sh', MKL_DEBUG_CPU_TYPE='4').variable('MKL_DEBUG_CPU_TYPE') == '4'
+
+
+@pytest.mark.parametrize('environment, lc_all', [
+    ({'LANG': ''}, 'C.utf8'), ({'LC_ALL': 'C'}, 'C.utf8'), ({'LANG': 'zh_CN.UTF-8'}, None),
+    ({'LC_ALL': 'POSIX', 'PYTHONIOENCODING': 'gbk'}, 'C.utf8')])
+def test_chinese_in_the_c_locale(fluid_machine, environment, lc_all):
+    assert fluid_machine.run('run.sh', **environment).variable('LC_ALL') == lc_all
+    assert fluid_machine.variable('PYTHONIOENCODING') == environment.get('PYTHONIOENCODING', 'utf-8')
+
+
+# run.sh and tests/run.sh
+
+def test_run_passes_arguments_on(fluid_machine):
+    fluid_machine.run('run.sh', '--train_path', '我的 语料/*', '', '--hidden_size', '8')
+    assert fluid_machine.arguments[-5:] == ['--train_path', '我的 语料/*', '', '--hidden_size', '8']
+    assert fluid_machine.arguments[:3] == [
+        fluid_machine.root + '/train.py', '--train_path', fluid_machine.root + '/data/train/*']
+
+
+def test_all_tests_or_those_named(fluid_machine):
+    tests = os.path.join(fluid_machine.root, 'tests')
+    assert fluid_machine.run('tests/run.sh', '-k', 'a b').arguments == ['-m', 'pytest', '-k', 'a b', tests]
+    assert fluid_machine.run('tests/run.sh', 'x/test_a.py::test_b').arguments == ['-m', 'pytest', 'x/test_a.py::test_b']
+    assert '-m pip' not in fluid_machine.calls
+
+
+def test_pytest_missing_is_one_line(fluid_machine):
+    assert fluid_machine.run('tests/run.sh', NO_PYTEST='yes').failed('pytest', 'tests/requirements.txt')
