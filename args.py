@@ -49,7 +49,9 @@ def parse_args(argv=None):
                        help='steps between evaluations of the dev text; the end of an epoch is evaluated anyway')
 
     group = parser.add_argument_group('checkpoints')
-    group.add_argument('--para_save_dir', default='checkpoints', help='where checkpoints are written')
+    group.add_argument('--para_save_dir', default='',
+                       help='where checkpoints are written; by default in a new directory: checkpoints, checkpoints.2, '
+                            'checkpoints.3 …; with --load_dir in that of its checkpoint')
     group.add_argument('--save_interval', type=positive_int, default=10000,
                        help='steps between checkpoints; the best on the dev text and the last are saved anyway')
     group.add_argument('--keep_checkpoints', type=positive_int, default=3,

@@ -38,20 +38,27 @@ def _path(directory, step):
 
 
 def prepare_directory(directory, continued=None):
-    """Makes the directory of a run that goes on from the checkpoint `continued`, or starts.
+    """Makes and returns the directory of a run that goes on from the checkpoint `continued`, or starts anew.
 
+    By default (None) that of the checkpoint, or else the first free one of checkpoints, checkpoints.2, checkpoints.3 …
     InputError if it cannot be written, or holds the checkpoints of another run.
     """
+    own = continued and os.path.dirname(os.path.abspath(continued))
+    if not directory:
+        number, directory = 1, own or 'checkpoints'
+        while not own and os.path.isdir(directory) and os.listdir(directory):
+            number += 1
+            directory = 'checkpoints.%d' % number
     try:
         if not os.path.isdir(directory):
             os.makedirs(directory)
         tempfile.TemporaryFile(dir=directory).close()
     except (IOError, OSError) as error:
         raise InputError('--para_save_dir %s: cannot be written: %s' % (directory, error.strerror))
-    same = continued and os.path.realpath(os.path.dirname(os.path.abspath(continued))) == os.path.realpath(directory)
-    if _steps(directory) and not same:
+    if _steps(directory) and not (own and os.path.samefile(directory, own)):
         raise InputError('--para_save_dir %s: holds the checkpoints of another run; choose another directory, or go on '
                          'with that run by --load_dir %s' % (directory, directory))
+    return directory
 
 
 def _optimizer_variables(program):

@@ -276,5 +276,4 @@ def prefetch(iterable, depth=4):
                 return
             yield item
     finally:
-        stopped.set()
-        thread.join()
+        stopped.set()  # not joined: an interpreter that is going down, where this may run, no longer runs threads

@@ -97,7 +97,7 @@ def train(args):
     load_dir = args.load_dir and checkpoint.find(args.load_dir, '--load_dir')
     pretrained = args.load_pretraining_params and checkpoint.find(args.load_pretraining_params,
                                                                   '--load_pretraining_params')
-    checkpoint.prepare_directory(args.para_save_dir, load_dir)
+    save_dir = checkpoint.prepare_directory(args.para_save_dir, load_dir)
 
     config = dict({name: getattr(args, name) for name in ('embed_size', 'hidden_size', 'num_layers', 'cell_clip',
                                                           'proj_clip')},
@@ -127,7 +127,7 @@ def train(args):
              args.num_layers, batch_tokens))
 
     def save(best):
-        path = checkpoint.save(exe, main_program, config, state, args.para_save_dir, args.keep_checkpoints, best)
+        path = checkpoint.save(exe, main_program, config, state, save_dir, args.keep_checkpoints, best)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
 
     def evaluate():

@@ -4,11 +4,14 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import collections
 import io
 import itertools
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
-from conftest import random_sentences, write_lines
+from conftest import ROOT, random_sentences, write_lines
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
 
 WORDS = ['w%d' % number for number in range(30)]
@@ -227,3 +230,14 @@ def test_prefetch_stops_reading_when_the_caller_does():
         if number == 5:
             break
     assert len(produced) <= 10
+
+
+def test_an_unfinished_prefetch_does_not_hold_up_the_end_of_the_process():
+    program = ('import sys, itertools; sys.path.insert(0, sys.argv[1]); from reader import prefetch; '
+               'numbers = prefetch(itertools.count()); next(numbers)')
+    process = subprocess.Popen([sys.executable, '-c', program, ROOT])
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    process.wait()
+    timer.cancel()
+    assert process.returncode == 0

@@ -292,3 +292,14 @@ def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
     found = [float(number) for number in re.search('fw (.*) bw (.*) average (.*)', output).groups()]
     np.testing.assert_allclose(found, [fw, bw, np.sqrt(fw * bw)], atol=0.006)
     assert '%d sentences, %d tokens' % (len(rows), totals[0]) in output and '%d unknown' % totals[1] in output
+
+
+def test_where_a_run_saves(corpus, capsys, monkeypatch):
+    monkeypatch.chdir(corpus.directory)
+    flags = dict(para_save_dir='', max_epoch=2)
+    run(corpus, max_steps=1, **flags)
+    run(corpus, max_steps=1, **flags)
+    run(corpus, max_steps=2, load_dir='checkpoints', **flags)
+    saved = re.findall(r'saved (\S+),', capsys.readouterr().out)
+    expected = ['checkpoints/000001', 'checkpoints.2/000001', 'checkpoints/000002']
+    assert [str(corpus.directory.join(path)) for path in expected] == [os.path.abspath(path) for path in saved]
