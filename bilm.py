@@ -84,6 +84,9 @@ class _Parameters(object):
     def __init__(self, config, trainable=True, random_seed=0):
         self.config, self.trainable, self.random_seed = config, trainable, random_seed
         self.shapes = parameter_shapes(config)
+        embedding = fluid.default_main_program().global_block().vars.get('embedding_para')
+        if embedding is not None and embedding.trainable != trainable:
+            raise ValueError('one biLM is either trained or frozen: give the same finetune to emb and elmo_encoder')
 
     def attr(self, name):
         return fluid.ParamAttr(name=name, trainable=self.trainable,
@@ -202,6 +205,113 @@ def language_model(config, dropout=0., random_seed=0):
         logits = layers.elementwise_add(layers.matmul(hidden, weight, transpose_y=True), bias)
         losses.append(layers.softmax_with_cross_entropy(logits, predicted))
     return losses
+
+
+def emb(word, config=None, finetune=False):
+    """The token embedding of a sentence, layer 0 of the biLM.
+
+    Args:
+        word: int64 LoD [N, 1], ids of the ELMo vocabulary, without <S> and </S>.
+        config: sizes, as read_config returns them; None: those of the published checkpoint.
+        finetune: train the embedding with the task; otherwise it is frozen.
+
+    Returns:
+        float32 LoD [N, embed_size].
+    """
+    parameters = _Parameters(config or PUBLISHED_CONFIG, trainable=finetune)
+    embedding = _embedding(word, parameters)
+    embedding.stop_gradient = not finetune
+    return embedding
+
+
+def encode_sentences(embedding, parameters):
+    """The biLM over sentences that are read between <S> and </S>, as in pretraining.
+
+    Args:
+        embedding: float32 LoD [N, embed_size], of the tokens without <S> and </S>.
+        parameters: the _Parameters of the biLM.
+
+    Returns:
+        The layers 0..L, each float32 LoD [N, 2 * embed_size]: the embedding twice, then [fw; bw] of each LSTM layer.
+    """
+    def each_sentence(value):  # int64 [sentences, 1]: the batch size of a LoD input is its number of sentences
+        return layers.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
+
+    zeros, ones = each_sentence(0), each_sentence(1)
+    each_token = layers.scale(layers.slice(embedding, axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
+    lengths = layers.cast(layers.sequence_pool(each_token, 'sum'), 'int64')
+    one_step = layers.sequence_slice(embedding, offset=zeros, length=ones)
+    bos, eos = [layers.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
+                for key in ('bos_id', 'eos_id')]
+    # The forward direction needs no </S> after the last token, the backward one no <S> before the first.
+    fw = _encode(layers.sequence_concat([bos, embedding]), 'fw', parameters, lambda x: x)
+    bw = _encode(layers.sequence_concat([embedding, eos]), 'bw', parameters, lambda x: x)
+    fw = [layers.sequence_slice(output, offset=ones, length=lengths) for output in fw]
+    bw = [layers.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
+    return [layers.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
+
+def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
+    """Mixes layers (equation 1 of the paper): gamma * sum_j s_j * h_j, s = softmax(ELMo_w).
+
+    Args:
+        encoded: list of the layers h_0..h_L, each float32 LoD [N, D].
+        name: prefix of the trainable parameters `ELMo_w` [L + 1], starts at 0, and `ELMo_gamma` [1], starts at 1.
+        l2_coef: l2_coef * sum(ELMo_w ** 2) is added to the loss.
+        layer_norm: normalise each h_j to mean 0 and variance 1 over its D values before.
+
+    Returns:
+        float32 LoD [N, D].
+    """
+    helper = LayerHelper('weight_layers')
+    regularizer = fluid.regularizer.L2Decay(2. * l2_coef) if l2_coef else None  # fluid's is coefficient / 2 * w ** 2
+    weights = helper.create_parameter(
+        fluid.ParamAttr(name=name + 'ELMo_w', initializer=fluid.initializer.Constant(0.), regularizer=regularizer),
+        shape=[len(encoded)], dtype='float32')
+    gamma = helper.create_parameter(
+        fluid.ParamAttr(name=name + 'ELMo_gamma', initializer=fluid.initializer.Constant(1.)), [1], 'float32')
+    shares = layers.softmax(weights)
+    if layer_norm:
+        encoded = [layers.layer_norm(layer, scale=False, shift=False, begin_norm_axis=1) for layer in encoded]
+    mixed = [layers.elementwise_mul(layer, layers.slice(shares, axes=[0], starts=[j], ends=[j + 1]))
+             for j, layer in enumerate(encoded)]
+    return layers.elementwise_mul(layers.sums(mixed), gamma)
+
+
+def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0., l2_coef=0., layer_norm=False,
+                 finetune=False):
+    """ELMo's vectors of the tokens of a sentence, read between <S> and </S> as in pretraining.
+
+    Args:
+        elmo_embedding: what emb returned.
+        config: sizes, as read_config returns them; None: those of the published checkpoint.
+        name: prefix of the mix's parameters; several uses of one elmo_embedding share the
+            biLM's computation and have each their own mix.
+        layers: 'mix' of the layers by weight_layers, the 'top' layer, or 'all' layers 0..L side by side.
+        dropout: rate of dropping elements of the result in training.
+        l2_coef, layer_norm: see weight_layers.
+        finetune: train the biLM with the task, as was said to emb; otherwise it is frozen.
+
+    Returns:
+        float32 LoD [N, 2 * embed_size], with 'all' [N, (L + 1) * 2 * embed_size].
+
+    Raises:
+        ValueError: an option is unknown, or names of the biLM are taken in this program.
+    """
+    if layers not in ('mix', 'top', 'all'):
+        raise ValueError("layers is 'mix', 'top' or 'all', got %r" % (layers,))
+    parameters = _Parameters(config or PUBLISHED_CONFIG, trainable=finetune)
+    encoded = getattr(elmo_embedding, 'elmo_layers', None)  # of an earlier use of the same embedding
+    if encoded is None:
+        encoded = elmo_embedding.elmo_layers = encode_sentences(elmo_embedding, parameters)
+    for layer in encoded:
+        layer.stop_gradient = not finetune
+    if layers == 'mix':
+        vectors = weight_layers(encoded, name, l2_coef, layer_norm)
+    else:
+        vectors = encoded[-1] if layers == 'top' else fluid.layers.concat(encoded, axis=1)
+    if dropout:
+        vectors = fluid.layers.dropout(vectors, dropout, dropout_implementation='upscale_in_train')
+    return vectors
 
 
 def read_config(dirname):
