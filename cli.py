@@ -6,6 +6,7 @@ Exit codes: 0 success, 2 bad input or use (one line on stderr, no traceback).
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import argparse
+import os
 import sys
 import time
 
@@ -21,11 +22,20 @@ class ArgumentParser(argparse.ArgumentParser):
         kwargs.setdefault('formatter_class', argparse.ArgumentDefaultsHelpFormatter)
         super(ArgumentParser, self).__init__(**kwargs)
 
+    def parse_known_args(self, args=None, namespace=None):
+        args = [as_text(arg) for arg in (sys.argv[1:] if args is None else args)]
+        return super(ArgumentParser, self).parse_known_args(args, namespace)
+
     def error(self, message):
         fail('%s (see %s --help)' % (message, self.prog))
 
     def _get_option_tuples(self, option_string):
         return []  # Python 2.7 has no allow_abbrev=False
+
+
+def as_text(value):
+    """A command line argument or path as text: in Python 2 they are bytes."""
+    return value.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(value, bytes) else value
 
 
 def boolean(text):
@@ -63,7 +73,7 @@ non_negative_int = number(int, low=0)
 
 def fail(message):
     """One line on stderr, exit code 2."""
-    text = '%s: error: %s\n' % (sys.argv[0].rsplit('/', 1)[-1], ' '.join(six.text_type(message).split()))
+    text = '%s: error: %s\n' % (os.path.basename(as_text(sys.argv[0])), ' '.join(six.text_type(message).split()))
     sys.stderr.write(text if six.PY3 else text.encode('utf-8'))
     sys.exit(2)
 

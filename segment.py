@@ -3,7 +3,6 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
-import re
 
 from six.moves import range
 
@@ -27,12 +26,11 @@ class Segmenter(object):
             import jieba  # here, as nothing else needs it
         except ImportError:
             raise InputError('jieba is not installed: python -m pip install jieba==0.42.1')
-        # jieba looks up only what this matches: all but spaces, so that a word such as …… or Ａ股 is found too
-        jieba.re_han_default = re.compile(r'(\S+)', re.UNICODE)
-        jieba.re_eng = re.compile('[0-9A-Za-z０-９Ａ-Ｚａ-ｚ]', re.UNICODE)  # those of no word stay together
         self._tokenizer = jieba.Tokenizer()
         dictionary = self._tokenizer.get_dict_file()
         if words is not None:
+            if not words:
+                raise InputError('there is no word to segment by: give a vocabulary with words')
             entries = ('%s %d' % (word, max(1, 10 ** 7 // rank)) for rank, word in enumerate(words, 1))
             dictionary = io.BytesIO('\n'.join(entries).encode('utf-8'))
         # what initialize() does, without its cache file in the shared temporary directory
@@ -41,10 +39,11 @@ class Segmenter(object):
 
     def __call__(self, text):
         """The tokens of a text, a list; joined they are the text without its white space."""
-        tokens = []
+        # Not jieba.cut, which looks up only letters, digits and Chinese characters: …… or 20％ would not be found.
+        cut, tokens = self._tokenizer._Tokenizer__cut_DAG_NO_HMM, []
         for part in text.split():
             for start in range(0, len(part), _CHARACTERS):
-                for token in self._tokenizer.cut(part[start:start + _CHARACTERS], HMM=False):
+                for token in cut(part[start:start + _CHARACTERS]):
                     if '\udc00' <= token[0] <= '\udfff' and tokens:  # second half of a rare character in Python 2.7
                         tokens[-1] += token
                     else:

