@@ -109,8 +109,8 @@ def train(args):
 
     # A run goes on only with the same values of what the accumulators and the place in the text depend on.
     fixed = {name: getattr(args, name) for name in ('optim', 'batch_size', 'num_steps', 'max_sentence_length',
-                                                    'random_seed', 'train_path')}
-    fixed['devices'] = len(places)
+                                                    'random_seed')}
+    fixed.update(train_path='%d files, %d bytes' % (len(reader.paths), sum(reader.sizes)), devices=len(places))
     state = {'step': 0, 'position': reader.start(), 'progress': 0., 'best_dev_perplexity': None, 'flags': fixed}
     if load_dir or pretrained:
         names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)

@@ -138,6 +138,7 @@ def test_checkpoints_that_do_not_fit(corpus, capsys, trained):
     for flag, value in (('optim', 'sgd'), ('batch_size', 5), ('random_seed', 3), ('num_steps', 9)):
         found = line(load_dir=trained, **{flag: value})
         assert flag in found and str(value) in found
+    assert 'train_path' in line(load_dir=trained, train_path=corpus.test_path)
     os.remove(os.path.join(trained, 'optimizer', 'lstmp_0.w_0_moment_0'))
     assert 'lstmp_0.w_0_moment_0: is missing' in line(load_dir=trained)
     os.remove(os.path.join(trained, 'lstmp_0.w_0'))
