@@ -354,6 +354,26 @@ def read_shape(path):
     return shape
 
 
+def _problems_of_files(dirname, shapes, num_layers):
+    """What is wrong with the files of parameters of these shapes: a list of texts."""
+    present, problems = set(os.listdir(dirname)), []
+    if gate_name('fw', num_layers + 1) in present:
+        problems.append('%s is in the checkpoint, but this network has %d layers'
+                        % (gate_name('fw', num_layers + 1), num_layers))
+    encoder_alone = not present & set(SOFTMAX_PARAMETERS)
+    for name in sorted(set(shapes) - set(SOFTMAX_PARAMETERS if encoder_alone else ())):
+        if name not in present:
+            problems.append('%s is missing' % name)
+            continue
+        try:
+            shape = read_shape(os.path.join(dirname, name))
+            if shape != shapes[name]:
+                problems.append('%s has shape %s in the checkpoint, %s here' % (name, list(shape), list(shapes[name])))
+        except ValueError as error:
+            problems.append(error.args[0])
+    return problems or ([] if shapes else ['the program has no parameter of a biLM'])
+
+
 def init_pretraining_params(exe, dirname, main_program, config=None):
     """Loads the biLM's parameters of a program from a checkpoint directory, ours or the published one.
 
@@ -364,7 +384,7 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         exe: a fluid.Executor.
         dirname: directory with one file a parameter, as fluid.io.save_vars writes it.
         main_program: the fluid.Program, already built.
-        config: dict of sizes; where given, and the directory has a bilm.json, both must agree.
+        config: sizes, as was said to emb and elmo_encoder; a bilm.json in the directory must agree.
 
     Returns:
         Sorted list of the names loaded.
@@ -378,31 +398,16 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
     names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
     if not os.path.isdir(dirname):
         raise ValueError('%s: no such checkpoint directory' % dirname)
-    problems = []
-    if config and os.path.exists(os.path.join(dirname, 'bilm.json')):
+    config, problems = config or PUBLISHED_CONFIG, []
+    if os.path.exists(os.path.join(dirname, 'bilm.json')):
         saved = read_config(dirname)
-        problems += ['%s is %s in the checkpoint, %s here' % (key, saved[key], config[key])
-                     for key in sorted(PUBLISHED_CONFIG) if saved[key] != config[key]]
-    present = set(os.listdir(dirname))
-    unexpected = gate_name('fw', num_layers + 1)
-    if unexpected in present:
-        problems.append('%s is in the checkpoint but not in this network of %d layers' % (unexpected, num_layers))
-    if not present & set(SOFTMAX_PARAMETERS):
-        names -= set(SOFTMAX_PARAMETERS)
-    for name in sorted(names):
-        if name not in present:
-            problems.append('%s is missing' % name)
-            continue
-        try:
-            shape = read_shape(os.path.join(dirname, name))
-            if shape != shapes[name]:
-                problems.append('%s has shape %s in the checkpoint, %s here' % (name, list(shape), list(shapes[name])))
-        except ValueError as error:
-            problems.append(error.args[0])
-    if not names:
-        problems.append('the program has no parameter of a biLM')
+        problems = ['%s is %s in the checkpoint, %s here' % (key, saved[key], config[key])
+                    for key in sorted(PUBLISHED_CONFIG) if saved[key] != config[key]]
+    if not problems:  # otherwise the shapes would only say it again
+        problems = _problems_of_files(dirname, {name: shapes[name] for name in names}, num_layers)
     if problems:
         raise ValueError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
+    names = sorted(names & set(os.listdir(dirname)))
     block = main_program.global_block()
-    fluid.io.load_vars(exe, dirname, main_program, vars=[block.var(name) for name in sorted(names)])
-    return sorted(names)
+    fluid.io.load_vars(exe, dirname, main_program, vars=[block.var(name) for name in names])
+    return names

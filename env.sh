@@ -162,8 +162,10 @@ case $CPU_NUM in
     *) threads=$cores ;; # no number of devices; train.py says so
 esac
 [ "$threads" -ge 1 ] || threads=1
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads}
-export DEVICE CPU_NUM OMP_NUM_THREADS
+# The threads are those of MKL: given as OMP_NUM_THREADS they do the same, but fluid warns of any number above 1.
+MKL_NUM_THREADS=${MKL_NUM_THREADS:-${OMP_NUM_THREADS:-$threads}}
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export DEVICE CPU_NUM MKL_NUM_THREADS OMP_NUM_THREADS
 
 # The MKL in fluid takes its slowest path on an AMD processor; told to use AVX2, it multiplies matrices 3 times as fast.
 if grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null; then

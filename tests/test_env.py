@@ -280,13 +280,15 @@ def test_the_gpu_is_used_where_smi_and_fluid_know_it(machine, cuda, smi, device)
 # What is exported
 
 @pytest.mark.parametrize('cpu_num, omp, wanted', [
-    (None, None, ('1', '8')), ('3', None, ('3', '2')), ('16', None, ('16', '1')), ('2', '5', ('2', '5')),
-    ('0', None, ('0', '8')), ('08', None, ('08', '8')), ('two', None, ('two', '8'))])
+    (None, None, ('1', '8', '1')), ('3', None, ('3', '2', '1')), ('16', None, ('16', '1', '1')),
+    ('2', '5', ('2', '5', '5')), ('0', None, ('0', '8', '1')), ('08', None, ('08', '8', '1')),
+    ('two', None, ('two', '8', '1'))])
 def test_threads(fluid_machine, cpu_num, omp, wanted):
     environment = {name: value for name, value in (('CPU_NUM', cpu_num), ('OMP_NUM_THREADS', omp)) if value}
     fluid_machine.run('run.sh', **environment)
     assert not fluid_machine.err
-    assert (fluid_machine.variable('CPU_NUM'), fluid_machine.variable('OMP_NUM_THREADS')) == wanted
+    names = ('CPU_NUM', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS')
+    assert tuple(fluid_machine.variable(name) for name in names) == wanted
 
 
 def test_mkl_on_amd(fluid_machine):

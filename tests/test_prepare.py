@@ -321,7 +321,8 @@ def test_a_failed_move_loses_nothing(tmpdir, monkeypatch):
 def test_a_kill_leaves_nothing(tmpdir, name):
     command = [sys.executable, os.path.join(ROOT, 'data', 'prepare.py'), '-', '--output', str(tmpdir.join('out')),
                '--vocab_path', write_lines(tmpdir.join('v'), RESERVED + ['a']), '--processes', '2']
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE,  # a background job ignores SIGINT
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     process.stdin.write(b'a\n' * 200000)
     process.stdin.flush()
     while not tmpdir.join('out').check():
