@@ -14,7 +14,7 @@ import cli
 import devices
 from args import parse_args
 from evaluate import Evaluator
-from reader import BucketedReader, Vocabulary, list_files, prefetch
+from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
 
 OPTIMIZERS = {
     # The accumulators start at 1 as in the TensorFlow reference: from 0, every parameter's first update would be as
@@ -60,29 +60,27 @@ class Log(object):
     """Prints the log line of training every log_interval steps."""
 
     def __init__(self, state, args):
-        self.args, self.first_step, self.first_done = args, state['step'], self._done(state)
-        self.tokens, self.losses, self.seconds, self.window = 0, np.zeros(2), 0., 0
+        self.args, self.start = args, dict(state)
+        self._begin()
 
-    @staticmethod
-    def _done(state):
-        return state['position']['epoch'] + state['progress'] if state['progress'] < 1 else state['position']['epoch']
+    def _begin(self):
+        self.steps, self.tokens, self.losses, self.seconds = 0, 0, np.zeros(2), 0.
 
     def step(self, epoch, state, tokens, losses, seconds):
         """Takes in a step: its epoch, the state after it, its tokens, mean losses [fw, bw] and duration."""
-        self.tokens, self.losses, self.seconds = (self.tokens + tokens, self.losses + tokens * losses,
-                                                  self.seconds + seconds)
-        self.window += 1
+        self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + tokens, self.seconds + seconds
+        self.losses += tokens * losses
         if state['step'] % self.args.log_interval:
             return
+        # The number of steps in an epoch is not known before its end, but the share of the text read is.
+        steps_per_epoch = (state['step'] - self.start['step']) / (state['epochs_read'] - self.start['epochs_read'])
+        total = int(state['step'] + (self.args.max_epoch - state['epochs_read']) * steps_per_epoch + 0.5)
+        total = min(total, self.args.max_steps or total)
+        left = cli.duration((total - state['step']) * self.seconds / self.steps)
         fw, bw = self.losses / self.tokens
-        # the length of an epoch in steps is estimated from the share of the text read
-        total = state['step'] + (self.args.max_epoch - self._done(state)) * (
-            (state['step'] - self.first_step) / (self._done(state) - self.first_done))
-        total = min(int(total + 0.5), self.args.max_steps or total)
-        left = cli.duration((total - state['step']) * self.seconds / self.window)
         print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
               % (epoch + 1, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), self.tokens / self.seconds, left))
-        self.tokens, self.losses, self.seconds, self.window = 0, np.zeros(2), 0., 0
+        self._begin()
 
 
 def train(args):
@@ -94,6 +92,8 @@ def train(args):
                             args.max_sentence_length)
     dev_reader = BucketedReader(list_files(args.test_path), vocabulary, batch_tokens, len(places),
                                 max_length=args.max_sentence_length, shuffle=False)
+    for _ in dev_reader.epoch(dev_reader.start()):
+        pass  # a bad line of the dev text is told now, not after an epoch
     load_dir = args.load_dir and checkpoint.find(args.load_dir, '--load_dir')
     pretrained = args.load_pretraining_params and checkpoint.find(args.load_pretraining_params,
                                                                   '--load_pretraining_params')
@@ -111,7 +111,7 @@ def train(args):
     fixed = {name: getattr(args, name) for name in ('optim', 'batch_size', 'num_steps', 'max_sentence_length',
                                                     'random_seed')}
     fixed.update(train_path='%d files, %d bytes' % (len(reader.paths), sum(reader.sizes)), devices=len(places))
-    state = {'step': 0, 'position': reader.start(), 'progress': 0., 'best_dev_perplexity': None, 'flags': fixed}
+    state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'best_dev_perplexity': None, 'flags': fixed}
     if load_dir or pretrained:
         names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)
         print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))
@@ -146,22 +146,27 @@ def train(args):
     finished = state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
     while not finished:
         epoch = state['position']['epoch']
-        for batch in prefetch(reader.epoch(state['position'])):
-            start = time.time()
-            feed = feed_step(batch, state['step'], vocabulary, places, config, args)
-            losses = np.array(executor.run(parts, feed)).mean(axis=1)
-            state.update(step=state['step'] + 1, position=batch.position, progress=batch.progress)
-            log.step(epoch, state, batch.num_tokens, losses, time.time() - start)
+        try:
+            for batch in prefetch(reader.epoch(state['position'])):
+                start = time.time()
+                feed = feed_step(batch, state['step'], vocabulary, places, config, args)
+                losses = np.array(executor.run(parts, feed)).mean(axis=1)
+                state.update(step=state['step'] + 1, position=batch.position, epochs_read=epoch + batch.progress)
+                log.step(epoch, state, batch.num_tokens, losses, time.time() - start)
 
-            epoch_ended = batch.position['epoch'] > epoch
-            finished = batch.position['epoch'] == args.max_epoch or state['step'] == args.max_steps
-            saved = False
-            if finished or epoch_ended or state['step'] % args.dev_interval == 0:
-                saved = evaluate()
-            if not saved and (finished or state['step'] % args.save_interval == 0):
+                epoch_ended = batch.position['epoch'] > epoch
+                finished = batch.position['epoch'] == args.max_epoch or state['step'] == args.max_steps
+                saved = False
+                if finished or epoch_ended or state['step'] % args.dev_interval == 0:
+                    saved = evaluate()
+                if not saved and (finished or state['step'] % args.save_interval == 0):
+                    save(best=False)
+                if finished:
+                    break
+        except InputError:  # a bad line far into the text: keep what was learned until there
+            if state['step'] > log.start['step']:
                 save(best=False)
-            if finished:
-                break
+            raise
     print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
           % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
              resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))

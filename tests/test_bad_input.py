@@ -2,6 +2,7 @@
 """Bad input and use: one line on stderr that says what, where and what to do, exit code 2, nothing written."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import evaluate
 import train
 from args import parse_args
 from conftest import ROOT, write_lines
+from reader import BucketedReader
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 
@@ -77,6 +79,18 @@ def test_files_that_are_not_there_empty_or_not_utf8(corpus, capsys, flag):
     with open(path, 'wb') as handle:
         handle.write('词0\n'.encode('utf-8') + '词1 词2'.encode('gb18030') + b'\n')
     assert path + ':2: not UTF-8' in refused_training(corpus, capsys, **{flag: path})
+    assert not corpus.directory.join('checkpoints', 'latest').check()
+
+
+def test_a_bad_line_far_into_the_text_costs_no_step(corpus, capsys, monkeypatch):
+    monkeypatch.setattr(train, 'BucketedReader', lambda *args, **kwargs: BucketedReader(
+        *args, **dict(kwargs, buffer_tokens=100)))
+    with open(str(corpus.directory.join('train', 'part1.txt')), 'ab') as handle:
+        handle.write(b'\xff\n')
+    assert ':31: not UTF-8' in refused_training(corpus, capsys)
+    state = json.loads(corpus.directory.join('checkpoints', '%06d' % int(
+        corpus.directory.join('checkpoints', 'latest').read()), 'train_state.json').read())
+    assert state['step'] >= 3 and state['position']['epoch'] == 0
 
 
 def test_glob_without_a_match_and_empty_directory(corpus, capsys):
