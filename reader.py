@@ -276,4 +276,5 @@ def prefetch(iterable, depth=4):
                 return
             yield item
     finally:
-        stopped.set()  # not joined: an interpreter that is going down, where this may run, no longer runs threads
+        stopped.set()
+        thread.join(1)  # not for ever: in an interpreter that is going down, where this may run, threads stand still

@@ -232,12 +232,14 @@ def test_prefetch_stops_reading_when_the_caller_does():
     assert len(produced) <= 10
 
 
-def test_an_unfinished_prefetch_does_not_hold_up_the_end_of_the_process():
+@pytest.mark.parametrize('end', ['', 'numbers.close()'])
+def test_an_unfinished_prefetch_does_not_hold_up_the_end_of_the_process(end):
     program = ('import sys, itertools; sys.path.insert(0, sys.argv[1]); from reader import prefetch; '
-               'numbers = prefetch(itertools.count()); next(numbers)')
-    process = subprocess.Popen([sys.executable, '-c', program, ROOT])
+               'numbers = prefetch(itertools.count()); next(numbers); ' + end)
+    process = subprocess.Popen([sys.executable, '-c', program, ROOT], stderr=subprocess.PIPE)
     timer = threading.Timer(60, process.kill)
     timer.start()
-    process.wait()
+    _, errors = process.communicate()
     timer.cancel()
     assert process.returncode == 0
+    assert not errors or not end  # closed in time, its thread does not stumble over what is gone
