@@ -57,13 +57,18 @@ def parameter_shapes(config):
     return {str(name): shape for name, shape in shapes.items()}
 
 
-def _initializer(name, config, random_seed):
-    """Initial values as in the TensorFlow reference: Glorot for embedding and LSTM, forget gates biased by 1.
+def parameter_seed(name, random_seed):
+    """A seed for the initial values of one parameter.
 
-    Each parameter has its own seed: fluid gives all ops of a seeded program the same one, and parameters of equal
-    shape, the two directions among them, would start equal.
+    fluid gives all ops of a seeded program the same one, and parameters of equal shape, those of the two directions
+    among them, would start equal.
     """
-    seed = 1 + ((zlib.crc32(name.encode()) & 0xffffffff) + random_seed * 0x9e3779b1) % 0x7ffffffe
+    return 1 + ((zlib.crc32(name.encode()) & 0xffffffff) + random_seed * 0x9e3779b1) % 0x7ffffffe
+
+
+def _initializer(name, config, random_seed):
+    """Initial values as in the TensorFlow reference: Glorot for embedding and LSTM, forget gates biased by 1."""
+    seed = parameter_seed(name, random_seed)
     hidden = config['hidden_size']
     if name == 'softmax_bias':
         return fluid.initializer.Constant(0.)
@@ -148,7 +153,7 @@ def _encode(x, direction, parameters, dropout):
     return outputs
 
 
-class _SeededDropout(object):
+class SeededDropout(object):
     """Dropout whose masks follow from fed seeds: fresh each step, and the same when a run is repeated.
 
     fluid's own dropout offers one or the other. Each use takes the next element of `seeds`, int32 [uses].
@@ -192,7 +197,7 @@ def language_model(config, dropout=0., random_seed=0):
     tokens = fluid.data('tokens', shape=[None, 1], dtype='int64', lod_level=1)
     next_tokens = fluid.data('next_tokens', shape=[None, 1], dtype='int64', lod_level=1)
     if dropout:
-        drop = _SeededDropout(dropout, fluid.data('dropout_seeds', [num_dropout_seeds(config)], dtype='int32'))
+        drop = SeededDropout(dropout, fluid.data('dropout_seeds', [num_dropout_seeds(config)], dtype='int32'))
     else:
         def drop(x):
             return x

@@ -1,0 +1,86 @@
+# -*- coding: utf-8 -*-
+"""What ELMo gains in Chinese lexical analysis: test F1 without and with it, for several sizes of training data and seeds.
+
+    python benchmark/lac_gain.py --pretrain_elmo_model_path checkpoints --output gain [--sentences 2000 8000 0]
+
+Each cell is a run of lac_finetune/train.py, the same but for --use_elmo. Runs that are finished in --output are not done
+again, so an interrupted table goes on.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import itertools
+import json
+import multiprocessing.pool
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+import cli  # noqa: E402
+from reader import InputError  # noqa: E402
+
+
+def model_directory(args, sentences, seed, use_elmo):
+    return os.path.join(args.output, 'sentences%d-seed%d-elmo%s' % (sentences, seed, use_elmo))
+
+
+def test_f1(directory):
+    """Test F1 of a finished run in percent; None if it is not finished."""
+    path = os.path.join(directory, 'settings.json')
+    if not os.path.exists(path):
+        return None
+    with io.open(path, encoding='utf-8') as handle:
+        return json.load(handle).get('test_f1')
+
+
+def run(args, sentences, seed, use_elmo):
+    """Trains and tests one model, unless that is done."""
+    directory = model_directory(args, sentences, seed, use_elmo)
+    if test_f1(directory) is not None:
+        return
+    command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py'), '--vocab_path', args.vocab_path,
+               '--max_sentences', str(sentences), '--random_seed', str(seed), '--use_elmo', str(use_elmo),
+               '--pretrain_elmo_model_path', args.pretrain_elmo_model_path, '--save_dir', directory]
+    for part in ('train', 'dev', 'test'):
+        command += ['--%s_path' % part, os.path.join(args.data, part + '.tsv')]
+    with io.open(directory + '.log', 'wb') as log:
+        code = subprocess.call(command + args.more, stdout=log, stderr=subprocess.STDOUT)
+    if code:
+        raise InputError('%s.log: the run failed, see its end' % directory)
+
+
+def main():
+    parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--pretrain_elmo_model_path', required=True, help='checkpoint of the ELMo')
+    parser.add_argument('--vocab_path', default=os.path.join(ROOT, 'data/pku/vocabulary.txt'), help='its vocabulary')
+    parser.add_argument('--data', default=os.path.join(ROOT, 'data/pku/lac'), help='has train.tsv, dev.tsv and test.tsv')
+    parser.add_argument('--output', required=True, help='directory for the models and logs')
+    parser.add_argument('--sentences', type=cli.non_negative_int, nargs='+', default=[2000, 8000, 0],
+                        help='sizes of the training data; 0: all of it')
+    parser.add_argument('--seeds', type=cli.positive_int, nargs='+', default=[1, 2, 3], help='random seeds')
+    parser.add_argument('--jobs', type=cli.positive_int, default=1,
+                        help='runs at a time; set OMP_NUM_THREADS to cores / jobs')
+    parser.add_argument('more', nargs='*', help='after --: flags for lac_finetune/train.py')
+    args = parser.parse_args()
+    if not os.path.isdir(args.output):
+        os.makedirs(args.output)
+    cells = list(itertools.product(args.sentences, args.seeds, (False, True)))
+    pool = multiprocessing.pool.ThreadPool(args.jobs)
+    for number, _ in enumerate(pool.imap(lambda cell: run(args, *cell), cells), 1):
+        print('%d of %d runs finished' % (number, len(cells)))
+
+    print('| sentences | without ELMo | with ELMo | gain | standard deviation of the gain |\n|---|---|---|---|---|')
+    for sentences in args.sentences:
+        without, with_elmo = [np.array([test_f1(model_directory(args, sentences, seed, use_elmo)) for seed in args.seeds])
+                              for use_elmo in (False, True)]
+        gain = with_elmo - without
+        print('| %s | %.2f | %.2f | %+.2f | %.2f |' % (sentences or 'all', without.mean(), with_elmo.mean(), gain.mean(),
+                                                     gain.std(ddof=1) if len(gain) > 1 else 0))
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,65 @@
+# -*- coding: utf-8 -*-
+"""ELMo's layers of sentences, each computed once: the biLM is frozen, so every epoch would only repeat them."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import tempfile
+
+import numpy as np
+import paddle.fluid as fluid
+
+import cli
+from lac_finetune import network
+from lac_finetune.reader import batches, lod_tensor
+from reader import InputError
+
+
+class ElmoLayers(object):
+    """The layers 0..L of sentences. They are kept as float16 in a file that is gone with the process.
+
+    Args:
+        exe: a fluid.Executor; the biLM's parameters are in the scope.
+        config: sizes of the biLM.
+        directory: where the file is made.
+    """
+
+    def __init__(self, exe, config, directory):
+        self._exe, self._width, self._directory = exe, network.elmo_width(config), directory
+        self._file, self._starts = tempfile.TemporaryFile(dir=directory), {}  # where a sentence begins, by its ids
+        self._program = fluid.Program()
+        with fluid.program_guard(self._program, fluid.Program()), fluid.unique_name.guard():
+            self._layers = network.elmo_layers(network.word_data(), config)
+
+    def prepare(self, sentences, batch_tokens):
+        """Computes the layers of the sentences, lists of ids, and shows the progress."""
+        lengths = [len(ids) for ids in sentences]
+        progress, done = cli.Progress('ELMo', sum(lengths), 'units'), 0
+        for batch in batches(lengths, batch_tokens):
+            self._compute([sentences[index] for index in batch])
+            done += sum(lengths[index] for index in batch)
+            progress.update(done)
+        progress.close()
+
+    def __call__(self, sentences):
+        """The layers of the sentences, side by side: float32 [N, (L + 1) * 2 * embed_size]."""
+        self._compute([ids for ids in sentences if tuple(ids) not in self._starts])
+        rows = []
+        for ids in sentences:
+            self._file.seek(self._starts[tuple(ids)])
+            rows.append(np.frombuffer(self._file.read(2 * len(ids) * self._width), dtype='float16'))
+        return np.concatenate(rows).reshape(-1, self._width).astype('float32')
+
+    def _compute(self, sentences):
+        if not sentences:
+            return
+        layers, = self._exe.run(self._program, feed={'word': lod_tensor(sentences, self._exe.place)},
+                                fetch_list=[self._layers], return_numpy=False)
+        self._file.seek(0, 2)
+        start = self._file.tell()
+        try:
+            self._file.write(np.array(layers).astype('float16').tobytes())
+        except (IOError, OSError) as error:
+            raise InputError('%s: cannot hold ELMo\'s layers of the sentences, %d MB so far: %s; give a --save_dir on '
+                             'another disk' % (self._directory, start >> 20, error.strerror))
+        for ids in sentences:
+            self._starts[tuple(ids)] = start
+            start += 2 * len(ids) * self._width

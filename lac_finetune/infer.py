@@ -1,0 +1,166 @@
+#!/usr/bin/env python
+# -*- coding: utf-8 -*-
+"""Tags text with a model of train.py: a line of raw text in, a line of word/tag word/tag out, in the same order.
+
+White space separates words and is not part of one; every other character comes out as it went in.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import paddle.fluid as fluid
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import cli  # noqa: E402
+import devices  # noqa: E402
+from args import USE_GPU  # noqa: E402
+from lac_finetune.evaluation import chunks, split_label, stray  # noqa: E402
+from lac_finetune.reader import Units, batches, feed_words, read_lines  # noqa: E402
+from reader import InputError, Vocabulary, decode_line, list_files, open_binary  # noqa: E402
+
+BLOCK = 1 << 16  # characters that are read before they are tagged
+
+
+class Tagger(object):
+    """Finds the words of raw texts and their tags.
+
+    Args:
+        exe: a fluid.Executor; the parameters are in its scope.
+        program: the program of network.decoding.
+        path: its output.
+        units: a Units.
+        labels: list of the labels, by number.
+        batch_tokens: units decoded at a time; it bounds memory.
+        max_length: more units than this are decoded in pieces.
+        elmo_layers: an ElmoLayers, if the program is fed with them.
+
+    Attributes:
+        stray: number of n-I so far that continued no n; each was taken as the beginning of a word.
+    """
+
+    def __init__(self, exe, program, path, units, labels, batch_tokens, max_length, elmo_layers=None):
+        self.exe, self.program, self.path, self.units, self.labels = exe, program, path, units, labels
+        self.batch_tokens, self.max_length, self.elmo_layers, self.stray = batch_tokens, max_length, elmo_layers, 0
+
+    def __call__(self, texts, tokenized=False):
+        """The words of each text: a list of [(word, tag)]. White space is a border of words.
+
+        Args:
+            tokenized: the texts are words separated by white space. Each stays whole, and has the tag of its last unit.
+        """
+        texts = [[self.units.cut(part) for part in text.split()] for text in texts]
+        results = []
+        for parts, labels in zip(texts, self._decode([[unit for part in parts for unit in part] for parts in texts])):
+            words, end = [], 0
+            for part in parts:
+                start, end = end, end + len(part)
+                if tokenized:
+                    words.append((''.join(part), split_label(labels[end - 1])[0]))
+                else:
+                    self.stray += stray(labels[start:end])
+                    words += [(''.join(part[first:last]), tag) for first, last, tag in chunks(labels[start:end])]
+            results.append(words)
+        return results
+
+    def _decode(self, sentences):
+        """The labels of each list of units."""
+        pieces = [(number, units[start:start + self.max_length]) for number, units in enumerate(sentences)
+                  for start in range(0, len(units), self.max_length)]
+        found = [None] * len(pieces)
+        for batch in batches([len(units) for _, units in pieces], self.batch_tokens) if pieces else []:
+            ids = [self.units.ids(pieces[index][1]) for index in batch]
+            path, = self.exe.run(self.program, feed=feed_words(ids, self.exe.place, self.elmo_layers),
+                                 fetch_list=[self.path], return_numpy=False)
+            ends = np.cumsum([len(piece) for piece in ids])
+            for index, numbers in zip(batch, np.split(np.array(path).reshape(-1), ends[:-1])):
+                found[index] = numbers
+        labels = [[] for _ in sentences]
+        for (number, _), numbers in zip(pieces, found):
+            labels[number] += [self.labels[label] for label in numbers]
+        return labels
+
+
+def load(directory, place):
+    """The Tagger of a model directory; its parameters go into the global scope.
+
+    InputError if a file of it is missing, truncated or another one's.
+    """
+    settings = read_settings(directory)
+    for name, size in sorted(settings['files'].items()):
+        path = os.path.join(directory, name)
+        if not os.path.isfile(path) or os.path.getsize(path) != size:
+            raise InputError('%s: missing or damaged: it should have %d bytes; copy the whole directory again'
+                             % (path, size))
+    vocabulary = Vocabulary(os.path.join(directory, 'vocabulary.txt'))
+    labels = [line for _, line in read_lines(os.path.join(directory, 'tags.txt'))]
+    exe = fluid.Executor(place)
+    program, _, (path,) = fluid.io.load_inference_model(os.path.join(directory, 'network'), exe)
+    return Tagger(exe, program, path, Units(vocabulary), labels, settings['batch_tokens'], settings['max_length'])
+
+
+def read_settings(directory):
+    """settings.json of a model directory; InputError if there is none."""
+    path = os.path.join(directory, 'settings.json')
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            return json.load(handle)
+    except (IOError, ValueError) as error:
+        raise InputError('%s: not readable (%s); name a model directory that train.py wrote' % (path, error))
+
+
+def read_blocks(paths):
+    """Yields (list of lines, bytes read) of the files, '-' being standard input, so many lines as make a BLOCK."""
+    lines, characters, size = [], 0, 0
+    for path in paths:
+        name = 'stdin' if path == '-' else path
+        with io.open(0, 'rb', closefd=False) if path == '-' else open_binary(path) as handle:
+            for number, line in enumerate(iter(handle.readline, b''), 1):
+                lines.append(decode_line(line, name, number))
+                characters, size = characters + len(lines[-1]), size + len(line)
+                if characters >= BLOCK or path == '-' and sys.stdin.isatty():  # a person waits for each line
+                    yield lines, size
+                    lines, characters = [], 0
+    yield lines, size
+
+
+def parse_args(argv=None):
+    parser = cli.ArgumentParser(description='Segment and tag text: lines in, lines of word/tag word/tag out.')
+    parser.add_argument('input', nargs='*', default=['-'], help='UTF-8 files, directories or quoted globs; - or none: '
+                        'standard input')
+    parser.add_argument('--model_dir', required=True, metavar='DIR', help='model directory that train.py wrote')
+    parser.add_argument('--tokenized', action='store_true', help='the input is words separated by white space, which '
+                        'are tagged as they are')
+    parser.add_argument('--batch_tokens', type=cli.positive_int, help='units at a time; by default as in training')
+    parser.add_argument('--use_gpu', type=cli.boolean, default=None, help=USE_GPU + '; one device is used')
+    return parser.parse_args(argv)
+
+
+def main():
+    args = parse_args()
+    paths = [path for name in args.input for path in (['-'] if name == '-' else list_files(name))]
+    tagger = load(args.model_dir, devices.places(args.use_gpu)[0])
+    tagger.batch_tokens = args.batch_tokens or tagger.batch_tokens
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
+    output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), time.time(), 0, 0
+    progress = cli.Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
+    for lines, size in read_blocks(paths):
+        for words in tagger(lines, args.tokenized):
+            output.write((' '.join('%s/%s' % pair for pair in words) + '\n').encode('utf-8'))
+            characters += sum(len(word) for word, _ in words)
+        output.flush()
+        number += len(lines)
+        progress.update(size)
+    progress.close()
+    seconds = time.time() - start
+    sys.stderr.write(str('%d lines, %d characters in %.1f s, %d characters/s; %d I without B\n'
+                         % (number, characters, seconds, characters / seconds, tagger.stray)))
+
+
+if __name__ == '__main__':
+    cli.run(main)

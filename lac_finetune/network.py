@@ -1,0 +1,136 @@
+# -*- coding: utf-8 -*-
+"""The tagger: word embedding ++ ELMo, stacked bidirectional GRU, linear-chain CRF.
+
+`sizes` is a dict: vocab_size, num_labels, word_emb_dim, grnn_hidden_dim, bigru_num, and `elmo`, the config of the biLM
+or None. Every parameter has a name of its own, so that programs built apart share them, and so does each file.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import numpy as np
+import paddle.fluid as fluid
+from paddle.fluid import layers
+
+import bilm
+from lac_finetune.evaluation import split_label
+
+# Learning rates, as multiples of the base: rows of the embedding are rarely updated, the CRF's scores at every unit.
+EMBEDDING_RATE, CRF_RATE = 5., 0.2
+STRAY = -10.  # score at which the CRF starts for n-I after another tag
+# What depends on the tag set, and starts anew with another.
+TAG_PARAMETERS = ('emission.w', 'emission.b', 'crf')
+
+
+def _attr(name, random_seed, bound=None, rate=1.):
+    """Name, seeded initial values (uniform in +-bound, or Glorot) and learning rate of a parameter."""
+    seed = bilm.parameter_seed(name, random_seed)
+    initializer = (fluid.initializer.Uniform(-bound, bound, seed=seed) if bound else
+                   fluid.initializer.Xavier(seed=seed))
+    return fluid.ParamAttr(name=str(name), initializer=initializer, learning_rate=rate)
+
+
+def _zeros(name):
+    return fluid.ParamAttr(name=str(name), initializer=fluid.initializer.Constant(0.))
+
+
+def _emission(word, encoded, sizes, drop, random_seed):
+    """Score of each label for each unit, float32 LoD [N, num_labels].
+
+    Args:
+        word: int64 LoD [N, 1].
+        encoded: ELMo's layers, float32 LoD [N, elmo_width], or None.
+    """
+    x = layers.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
+                         param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))
+    if encoded is not None:
+        encoded = layers.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1)
+        x = layers.concat([bilm.weight_layers(encoded), x], axis=1)
+    size = sizes['grnn_hidden_dim']
+    for number in range(1, sizes['bigru_num'] + 1):
+        x, outputs = drop(x), []
+        for direction in bilm.DIRECTIONS:
+            name = '%s_gru%d' % (direction, number)
+            gates = layers.fc(x, 3 * size, param_attr=_attr(name + '.w_in', random_seed), bias_attr=False)
+            outputs.append(layers.dynamic_gru(gates, size, param_attr=_attr(name + '.w', random_seed),
+                                              bias_attr=_zeros(name + '.b'), is_reverse=direction == 'bw'))
+        x = layers.concat(outputs, axis=1)
+    return layers.fc(drop(x), sizes['num_labels'], param_attr=_attr('emission.w', random_seed),
+                     bias_attr=_zeros('emission.b'))
+
+
+def elmo_width(config):
+    """Numbers in all layers of the biLM for a unit."""
+    return (config['num_layers'] + 1) * 2 * config['embed_size']
+
+
+def word_data():
+    """What the units are fed to, int64 LoD [N, 1]."""
+    return fluid.data('word', [None, 1], dtype='int64', lod_level=1)
+
+
+def _elmo_data(config):
+    return fluid.data('elmo_layers', [None, elmo_width(config)], dtype='float32', lod_level=1)
+
+
+def elmo_layers(word, config):
+    """All layers of the frozen biLM: int64 LoD [N, 1] to float32 LoD [N, elmo_width]."""
+    return bilm.elmo_encoder(bilm.emb(word, config=config), config=config, layers='all')
+
+
+def num_dropout_seeds(sizes):
+    """How many seeds training needs: one for each layer's input."""
+    return sizes['bigru_num'] + 1
+
+
+def _crf(labels):
+    """Initial scores of the CRF, [2 + labels, labels]: those of the beginning, of the end, from label to label.
+
+    An n-I that continues no n starts far down, as the learning rate is too low to bring it there.
+    """
+    scores = np.zeros([2 + len(labels), len(labels)], dtype='float32')
+    for row, (before, _) in enumerate(map(split_label, labels), 2):
+        for column, (tag, position) in enumerate(map(split_label, labels)):
+            if position == 'I' and tag != before:
+                scores[row, column] = STRAY
+    return fluid.ParamAttr(name=str('crf'), initializer=fluid.initializer.NumpyArrayInitializer(scores),
+                           learning_rate=CRF_RATE)
+
+
+def training(sizes, labels, dropout, random_seed):
+    """The loss: mean over units of the CRF's negative log likelihood, float32 [1]. `labels` are those of the tags.
+
+    Feeds: `word` and `target`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, float32 LoD [N, elmo_width], and with
+    dropout `dropout_seeds`, int32 [num_dropout_seeds(sizes)].
+    """
+    word, target = word_data(), fluid.data('target', [None, 1], dtype='int64', lod_level=1)
+    encoded, drop = _elmo_data(sizes['elmo']) if sizes['elmo'] else None, _same
+    if dropout:
+        drop = bilm.SeededDropout(dropout, fluid.data('dropout_seeds', [num_dropout_seeds(sizes)], dtype='int32'))
+    emission = _emission(word, encoded, sizes, drop, random_seed)
+    cost = layers.linear_chain_crf(emission, target, param_attr=_crf(labels))
+    units = layers.cast(layers.shape(word), 'float32')
+    return layers.reduce_sum(cost) / layers.slice(units, axes=[0], starts=[0], ends=[1])
+
+
+def decoding(sizes, whole):
+    """The best label of each unit, int64 LoD [N, 1].
+
+    Feeds: `word`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, unless the network is to be `whole`, with the biLM.
+    """
+    word, encoded = word_data(), None
+    if sizes['elmo']:
+        encoded = elmo_layers(word, sizes['elmo']) if whole else _elmo_data(sizes['elmo'])
+    emission = _emission(word, encoded, sizes, _same, random_seed=0)
+    crf = fluid.ParamAttr(name=str('crf'))
+    layers.create_parameter([sizes['num_labels'] + 2, sizes['num_labels']], 'float32', attr=crf)
+    return layers.crf_decoding(emission, crf)
+
+
+def _same(x):
+    return x
+
+
+def mix(scope):
+    """What ELMo's layers count in the trained tagger: {'weights': [L + 1 floats of sum 1], 'gamma': float}."""
+    scalars, gamma = [np.array(scope.find_var(str(name)).get_tensor()) for name in ('ELMo_w', 'ELMo_gamma')]
+    weights = np.exp(scalars - scalars.max())
+    return {'weights': (weights / weights.sum()).tolist(), 'gamma': float(gamma[0])}

@@ -1,0 +1,189 @@
+# -*- coding: utf-8 -*-
+"""Tagged sentences in, batches of units and labels out. A unit is a word of the ELMo vocabulary, or an unknown piece.
+
+A tagged file is UTF-8, one sentence a line: w1 w2 …<TAB>t1 t2 …, in one of two schemes, which the tags tell apart:
+whole words with bare tags (n), or units with labels (n-B begins a word, n-I goes on with it, O has no tag).
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import collections
+
+import numpy as np
+import paddle.fluid as fluid
+
+from lac_finetune.evaluation import OUTSIDE, chunks, split_label, stray
+from reader import InputError, decode_line, open_binary
+from segment import Segmenter
+
+# Full-width ASCII and the full-width space: one character becomes one, so that places in a text stay the same.
+HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
+HALF_WIDTH[0x3000] = 0x20
+
+Sentence = collections.namedtuple('Sentence', 'words tags place')  # place is file:line
+Example = collections.namedtuple('Example', 'ids labels')  # of the units of a sentence: two lists of int
+
+
+def half_width(text):
+    """The text with its full-width ASCII characters (Ａ１％，（) in half width; other punctuation (。、“《) is left."""
+    return text.translate(HALF_WIDTH)
+
+
+class Units(object):
+    """Cuts text into units and looks them up in an ELMo vocabulary.
+
+    Both the text and the vocabulary are read in half width. So they agree, whichever of ， and , the vocabulary has;
+    of words that differ in width alone the most frequent stands for all. The units themselves keep their width.
+    """
+
+    def __init__(self, vocabulary):
+        self._ids, self._unk = {}, vocabulary.unk
+        for number, word in enumerate(vocabulary.words):
+            if number not in (vocabulary.bos, vocabulary.eos, vocabulary.unk):
+                self._ids.setdefault(half_width(word), number)
+        self._segment = Segmenter(sorted(self._ids, key=self._ids.get))
+
+    def cut(self, text):
+        """The units of a text without white space, a list; joined they are the text."""
+        units, start = [], 0
+        for unit in self._segment(half_width(text)):
+            units.append(text[start:start + len(unit)])
+            start += len(unit)
+        return units
+
+    def ids(self, units):
+        """Ids of a list of units in the vocabulary."""
+        return [self._ids.get(half_width(unit), self._unk) for unit in units]
+
+    def align(self, sentence):
+        """The units of a gold Sentence, for training: (units, labels, number of units split at a gold border)."""
+        tags, position = {}, 0  # of the words, by where they begin
+        for word, tag in zip(sentence.words, sentence.tags):
+            tags[position] = tag
+            position += len(word)
+        units, split, position = [], 0, 0
+        for unit in self.cut(''.join(sentence.words)):
+            start, position = position, position + len(unit)
+            inside = [border - start for border in range(start + 1, position) if border in tags]
+            if inside:
+                split += 1
+                units += [piece for first, last in zip([0] + inside, inside + [None])
+                          for piece in self.cut(unit[first:last])]
+            else:
+                units.append(unit)
+        labels, position = [], 0
+        for unit in units:
+            tag = tags.get(position, tag)
+            labels.append(label(tag, position in tags))
+            position += len(unit)
+        return units, labels, split
+
+
+def label(tag, begins):
+    """The label of a unit of a word: n -> n-B at its beginning, n-I after that."""
+    return tag if tag == OUTSIDE else tag + ('-B' if begins else '-I')
+
+
+def read_lines(path):
+    """Yields (file:line, text) of each line of a file; InputError for an empty one."""
+    with open_binary(path) as lines:
+        for number, line in enumerate(lines, 1):
+            text, place = decode_line(line, path, number), '%s:%d' % (path, number)
+            if not text.strip():
+                raise InputError('%s: empty line; remove it' % place)
+            yield place, text.rstrip('\r\n')
+
+
+class _Scheme(object):
+    """Whether the tags of a file are bare or labels; InputError when it has both."""
+
+    def __init__(self):
+        self.labelled = None
+
+    def read(self, tag, place):
+        """The bare tag and whether it is a label."""
+        bare, position = split_label(tag)
+        if tag != OUTSIDE:
+            if self.labelled not in (None, bool(position)):
+                raise InputError('%s: %s is %s, but the tags before it are not; use n-B and n-I, or n, throughout'
+                                 % (place, tag, 'a label' if position else 'a bare tag'))
+            self.labelled = bool(position)
+        return bare
+
+
+def read_tagged(path):
+    """The gold sentences of a file in either scheme: (list of Sentence with whole words and bare tags, stray I).
+
+    Stray is the number of n-I that continue no n; each is read as the beginning of a word. InputError, with file:line,
+    for an empty line, unequal numbers of words and tags, or mixed schemes.
+    """
+    sentences, scheme, strays = [], _Scheme(), 0
+    for place, text in read_lines(path):
+        columns = [column.split() for column in text.split('\t')]
+        if len(columns) != 2 or not columns[0]:
+            raise InputError('%s: expected words, a tab, tags; found %d columns' % (place, len(columns)))
+        words, tags = columns
+        if len(words) != len(tags):
+            raise InputError('%s: %d words but %d tags' % (place, len(words), len(tags)))
+        for tag in tags:
+            scheme.read(tag, place)
+        if scheme.labelled:
+            strays += stray(tags)
+            found = chunks(tags)
+            words, tags = [''.join(words[start:end]) for start, end, _ in found], [tag for _, _, tag in found]
+        sentences.append(Sentence(words, tags, place))
+    if not sentences:
+        raise InputError('%s: empty file; fill it' % path)
+    return sentences, strays
+
+
+def read_tags(path):
+    """The bare tags of a tag file, in its order: a tag or label a line, perhaps after a number, which is not used."""
+    tags, scheme = collections.OrderedDict(), _Scheme()
+    for place, text in read_lines(path):
+        tags[scheme.read(text.split()[-1], place)] = place
+    if not tags:
+        raise InputError('%s: empty file; give one tag a line' % path)
+    return list(tags)
+
+
+def check_tags(sentences, tags, path):
+    """InputError, with file:line, for a tag of a sentence that is not among the tags of the file `path`."""
+    known = set(tags)
+    for sentence in sentences:
+        for tag in sentence.tags:
+            if tag not in known:
+                raise InputError('%s: unknown tag %s; add it to %s or mend the line' % (sentence.place, tag, path))
+
+
+def batches(lengths, batch_tokens, random=None):
+    """Sentences of like length in batches of about `batch_tokens` units: a list of arrays of indices.
+
+    Args:
+        lengths: of the sentences in units.
+        random: a RandomState; None leaves the batches in order of length.
+    """
+    lengths = np.asarray(lengths)
+    order = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
+    order = order[np.argsort(lengths[order], kind='mergesort')]
+    ends = np.cumsum(lengths[order])
+    number = -(-int(ends[-1]) // batch_tokens)
+    cuts = np.searchsorted(ends, np.arange(1, number) * ends[-1] / number, side='left') + 1
+    result = [batch for batch in np.split(order, cuts) if len(batch)]
+    if random is not None:
+        random.shuffle(result)
+    return result
+
+
+def lod_tensor(sequences, place):
+    """Lists of int as one int64 LoD tensor [N, 1]."""
+    values = np.array([value for sequence in sequences for value in sequence], dtype='int64').reshape(-1, 1)
+    return fluid.create_lod_tensor(values, [[len(sequence) for sequence in sequences]], place)
+
+
+def feed_words(sentences, place, elmo_layers=None):
+    """What network.decoding is fed for sentences, lists of ids; their layers come from an ElmoLayers, if given."""
+    feed = {'word': lod_tensor(sentences, place)}
+    if elmo_layers is not None:
+        lengths = feed['word'].recursive_sequence_lengths()
+        feed['elmo_layers'] = fluid.create_lod_tensor(elmo_layers(sentences), lengths, place)
+    return feed

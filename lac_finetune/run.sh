@@ -1,0 +1,85 @@
+#!/bin/sh
+# The whole story on the PKU People's Daily: a small ELMo, then the tagger without it and with it, and what it gains.
+#   sh lac_finetune/run.sh [option of lac_finetune/train.py]...
+# With --pretrain_elmo_model_path (and the --vocab_path that belongs to it) none is pretrained. All is written to
+# lac_finetune/output; a pretraining that was interrupted goes on there, a finished one is used again.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=${here%/*}
+. "$root/env.sh"
+
+# option NAME [WORD]...: the value of --NAME among the words, if it is there.
+option() {
+    name=$1
+    shift
+    previous=
+    for word; do
+        case $word in --"$name"=*) printf '%s\n' "${word#*=}" ;; esac
+        [ "$previous" != "--$name" ] || printf '%s\n' "$word"
+        previous=$word
+    done
+}
+
+case " $* " in *' -h '* | *' --help '*) exec "$PYTHON" "$here/train.py" --help ;; esac
+elmo=$(option pretrain_elmo_model_path "$@")
+vocabulary=$(option vocab_path "$@")
+
+if [ -d "$root/data/pku" ] || sh "$root/data/download.sh"; then
+    lac=$root/data/pku/lac
+    output=$here/output
+    text=$output/text
+    vocabulary=${vocabulary:-$root/data/pku/vocabulary.txt}
+    pretrain='--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --num_steps 20 --max_epoch 3'
+    tagger=
+    time='one and a half hours'
+else
+    echo "NOTICE: the People's Daily corpus could not be fetched (see above). This goes on with the few sentences in"
+    echo "NOTICE: lac_finetune/data, which show that everything runs; their scores say nothing about what ELMo gains."
+    lac=$here/data
+    output=$here/output.sample
+    text=$root/data
+    vocabulary=${vocabulary:-$root/data/vocabulary_min5k.txt}
+    pretrain='--embed_size 32 --hidden_size 64 --num_layers 2 --batch_size 8 --num_steps 20 --max_epoch 3'
+    tagger='--batch_tokens 60 --max_epoch 40 --patience 10'
+    time='two minutes'
+fi
+case $DEVICE in gpu) use_gpu=True ;; *) use_gpu=False ;; esac
+mkdir -p "$output"
+echo "this takes about $time on 2 CPU cores; all of it goes to $output"
+
+if [ -z "$elmo" ]; then
+    if [ ! -d "$text" ]; then # cut as the tagger will see it: with the vocabulary, not by the gold standard
+        cut -f1 "$lac/train.tsv" | tr -d ' ' >"$output/raw.txt"
+        "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \
+            --output "$text"
+    fi
+    echo "1/3 pretraining a small ELMo: $pretrain"
+    load=
+    [ ! -e "$output/elmo/latest" ] || load=--load_dir
+    # shellcheck disable=SC2086 # $pretrain is several words
+    "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
+        --use_gpu "$use_gpu" --para_save_dir "$output/elmo" $pretrain ${load:+"$load" "$output/elmo"}
+    elmo=$output/elmo/$(cat "$output/elmo/best")
+fi
+
+number=1
+until is_free "$output/models.$number"; do number=$((number + 1)); done
+models=$output/models.$number
+step=2
+for use_elmo in False True; do
+    echo "$step/3 training the tagger, --use_elmo $use_elmo"
+    # shellcheck disable=SC2086 # $tagger is several words
+    "$PYTHON" "$here/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" --test_path "$lac/test.tsv" \
+        --vocab_path "$vocabulary" --use_gpu "$use_gpu" $tagger "$@" \
+        --pretrain_elmo_model_path "$elmo" --use_elmo "$use_elmo" --save_dir "$models/elmo_$use_elmo"
+    step=3
+done
+
+"$PYTHON" - "$models" <<'END'
+import io, json, sys
+without, with_elmo = [json.load(io.open('%s/elmo_%s/settings.json' % (sys.argv[1], use), encoding='utf-8'))['test_f1']
+                      for use in (False, True)]
+print('test F1 without ELMo %.2f, with ELMo %.2f: a gain of %+.2f' % (without, with_elmo, with_elmo - without))
+END
+echo "to tag text: $PYTHON $here/infer.py --model_dir $models/elmo_True FILE"

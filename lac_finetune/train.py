@@ -1,0 +1,321 @@
+#!/usr/bin/env python
+# -*- coding: utf-8 -*-
+"""Trains a segmenter and tagger with or without ELMo, and keeps the model that is best on the dev sentences.
+
+The model directory has all that infer.py needs, and can be moved:
+
+    network/         the decoding network with all parameters, ELMo's among them (fluid.io.save_inference_model)
+    vocabulary.txt   that of ELMo
+    tags.txt         the labels, by number
+    settings.json    sizes, flags, scores, the weights of ELMo's layers, and the size of each file
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+import numpy as np
+import paddle.fluid as fluid
+import six
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import bilm  # noqa: E402
+import checkpoint  # noqa: E402
+import cli  # noqa: E402
+import devices  # noqa: E402
+from args import USE_GPU  # noqa: E402
+from lac_finetune import infer, network  # noqa: E402
+from lac_finetune.elmo import ElmoLayers  # noqa: E402
+from lac_finetune.evaluation import Score  # noqa: E402
+from lac_finetune.reader import (Example, Units, batches, check_tags, feed_words, lod_tensor,  # noqa: E402
+                                 read_tagged, read_tags)
+from reader import InputError, Vocabulary  # noqa: E402
+
+
+def parse_args(argv=None):
+    parser = cli.ArgumentParser(description='Train a Chinese segmenter and tagger, with ELMo or without.')
+
+    group = parser.add_argument_group('data')
+    for part in ('train', 'dev', 'test'):
+        group.add_argument('--%s_path' % part, required=True, help='tagged sentences: w1 w2 …<TAB>t1 t2 …')
+    group.add_argument('--tag_path', default='', help='the tags that there are, one a line; '
+                       'by default those of the training data')
+    group.add_argument('--vocab_path', required=True, help='vocabulary of ELMo; without ELMo too it makes the units')
+    group.add_argument('--max_sentences', type=cli.non_negative_int, default=0,
+                       help='train on this many sentences, drawn at random; 0: all')
+    group.add_argument('--max_sentence_length', type=cli.positive_int, default=256,
+                       help='sentences of more units are read in pieces')
+
+    group = parser.add_argument_group('network')
+    group.add_argument('--use_elmo', type=cli.boolean, default=True, help='False: the word embedding alone')
+    group.add_argument('--pretrain_elmo_model_path', metavar='DIR', default='', help='checkpoint of the ELMo')
+    group.add_argument('--init_from', metavar='DIR', default='',
+                       help='start from this model, whatever its tags: with its sizes and ELMo, all but the last layer '
+                            'and the CRF')
+    group.add_argument('--word_emb_dim', type=cli.positive_int, default=128, help='size of the word embedding')
+    group.add_argument('--grnn_hidden_dim', type=cli.positive_int, default=128, help='size of a GRU; 256 wants a GPU')
+    group.add_argument('--bigru_num', type=cli.positive_int, default=2, help='bidirectional GRU layers')
+
+    group = parser.add_argument_group('optimization')
+    group.add_argument('--dropout', type=cli.number(float, low=0, below=1), default=0.3, help='rate for each layer')
+    group.add_argument('--base_learning_rate', type=cli.number(float, above=0), default=1e-3,
+                       help='of Adam; that of the word embedding is 5 times, that of the CRF 0.2 times this')
+    group.add_argument('--batch_tokens', type=cli.positive_int, default=800, help='units in a step')
+    group.add_argument('--max_epoch', type=cli.positive_int, default=15, help='times the sentences are read')
+    group.add_argument('--patience', type=cli.positive_int, default=3,
+                       help='stop after this many epochs without a better F1 on the dev sentences')
+    group.add_argument('--random_seed', type=cli.number(int, low=0, high=2 ** 31 - 1), default=1,
+                       help='of initial values, order, choice and dropout: the same seed gives the same run')
+
+    group = parser.add_argument_group('run')
+    group.add_argument('--use_gpu', type=cli.boolean, default=None, help=USE_GPU + '; one device is used')
+    group.add_argument('--log_interval', type=cli.positive_int, default=50, help='steps between log lines')
+    group.add_argument('--save_dir', required=True, help='a new directory for the model')
+    args = parser.parse_args(argv)
+    if args.use_elmo and not args.init_from and not args.pretrain_elmo_model_path:
+        parser.error('--use_elmo True wants --pretrain_elmo_model_path; --use_elmo False does without')
+    return args
+
+
+def read_gold(path):
+    """The gold sentences of a file; tells of n-I that continue nothing."""
+    sentences, stray = read_tagged(path)
+    if stray:
+        print('%s: %d I without B, each read as the beginning of a word' % (path, stray))
+    return sentences
+
+
+def make_examples(sentences, units, max_length):
+    """Training sentences in pieces of max_length: (list of Example, the labels by number).
+
+    Labels that never occur (a word of this tag never has a second unit) are left out: the CRF's time goes with the
+    square of their number.
+    """
+    progress, aligned, split = cli.Progress('cutting into units', len(sentences), 'sentences'), [], 0
+    for done, sentence in enumerate(sentences):
+        pieces, targets, crossing = units.align(sentence)
+        aligned += [(pieces[start:start + max_length], targets[start:start + max_length])
+                    for start in range(0, len(pieces), max_length)]
+        split += crossing
+        progress.update(done + 1)
+    progress.close()
+    labels = sorted({label for _, targets in aligned for label in targets})
+    numbers = {label: number for number, label in enumerate(labels)}
+    examples = [Example(units.ids(pieces), [numbers[label] for label in targets]) for pieces, targets in aligned]
+    print('train: %d sentences, %d units, of which %d were split at a gold border; %d labels'
+          % (len(sentences), sum(len(example.ids) for example in examples), split, len(labels)))
+    return examples, labels
+
+
+def elmo_config(path, vocabulary):
+    """Sizes of a checkpoint, ours or the published one, which has no bilm.json. InputError for another vocabulary."""
+    if os.path.exists(os.path.join(path, 'bilm.json')):
+        return checkpoint.read_config(path, vocabulary)
+    config = dict(bilm.PUBLISHED_CONFIG, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
+    checkpoint.check_vocabulary(path, vocabulary, config)
+    return config
+
+
+def load_model(exe, directory, program):
+    """Loads all parameters of a model but those of its tags; InputError if one is missing or of another shape."""
+    directory = os.path.join(directory, 'network')
+    chosen = [parameter for parameter in program.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
+    for parameter in chosen:
+        try:
+            shape = bilm.read_shape(os.path.join(directory, parameter.name))
+        except (ValueError, IOError) as error:
+            raise InputError(error)
+        if shape != tuple(parameter.shape):
+            raise InputError('%s: %s has shape %s, needed is %s'
+                             % (directory, parameter.name, list(shape), list(parameter.shape)))
+    fluid.io.load_vars(exe, directory, program, vars=chosen)
+
+
+class Trainer(object):
+    """The training program, one optimizer update a step, and what it is fed.
+
+    Args:
+        sizes: see network.py.
+        labels: list of the labels, by number.
+        args: the flags.
+        place: the device.
+    """
+
+    def __init__(self, sizes, labels, args, place):
+        self.sizes, self.args, self.step = sizes, args, 0
+        self.program, startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
+            self.loss = network.training(sizes, labels, args.dropout, args.random_seed)
+            fluid.optimizer.Adam(args.base_learning_rate, lazy_mode=True,
+                                 grad_clip=fluid.clip.GradientClipByGlobalNorm(5.)).minimize(self.loss)
+        self.exe = fluid.Executor(place)
+        self.exe.run(startup)
+
+    def feeds(self, examples, elmo_layers, epoch):
+        """Yields what each step of an epoch is fed; the order and the dropout follow from the seed and the epoch."""
+        random = np.random.RandomState((self.args.random_seed, epoch))
+        for batch in batches([len(example.ids) for example in examples], self.args.batch_tokens, random):
+            feed = feed_words([examples[index].ids for index in batch], self.exe.place, elmo_layers)
+            feed['target'] = lod_tensor([examples[index].labels for index in batch], self.exe.place)
+            if self.args.dropout:
+                number = network.num_dropout_seeds(self.sizes)
+                feed['dropout_seeds'] = random.randint(1, 2 ** 31 - 1, number).astype('int32')
+            yield feed
+
+    def train(self, examples, elmo_layers, epoch):
+        """Trains an epoch (from 0), with a log line every log_interval steps.
+
+        Args:
+            examples: list of Example.
+            elmo_layers: an ElmoLayers, or None.
+        """
+        total = self.args.max_epoch * len(batches([len(example.ids) for example in examples], self.args.batch_tokens))
+        losses, units, begin = [], 0, time.time()
+        for feed in self.feeds(examples, elmo_layers, epoch):
+            losses.append(float(self.exe.run(self.program, feed=feed, fetch_list=[self.loss])[0]))
+            units += feed['word'].shape()[0]
+            self.step += 1
+            if self.step % self.args.log_interval == 0:
+                seconds = time.time() - begin
+                print('epoch %d step %d/%d loss %.4f, %d units/s, %s left'
+                      % (epoch + 1, self.step, total, np.mean(losses), units / seconds,
+                         cli.duration((total - self.step) * seconds / len(losses))))
+                losses, units, begin = [], 0, time.time()
+
+
+def build_decoding(sizes, whole):
+    """The decoding program and its output; see network.decoding."""
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        return program, network.decoding(sizes, whole)
+
+
+def write_json(path, value):
+    with checkpoint.replacing(path) as output:
+        output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
+
+
+def save(exe, directory, vocabulary, labels, settings):
+    """Writes the model directory beside its place, then puts it there."""
+    temporary, old = directory + '.saving', directory + '.old'
+    for path in (temporary, old):
+        shutil.rmtree(path, ignore_errors=True)
+    program, path = build_decoding(settings['sizes'], whole=True)  # anew: saving adds to the program
+    fluid.io.save_inference_model(os.path.join(temporary, 'network'), ['word'], [path], exe, program)
+    shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
+    with checkpoint.replacing(os.path.join(temporary, 'tags.txt')) as output:
+        output.write(''.join(label + '\n' for label in labels))
+    files = {os.path.relpath(os.path.join(parent, name), temporary): os.path.getsize(os.path.join(parent, name))
+             for parent, _, names in os.walk(temporary) for name in names}
+    write_json(os.path.join(temporary, 'settings.json'), dict(settings, files=files))
+    if os.path.isdir(directory):
+        os.rename(directory, old)
+    os.rename(temporary, directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def prepare_directory(directory):
+    """InputError unless a model can be written there."""
+    parent = os.path.dirname(os.path.abspath(directory))
+    try:
+        if os.path.isdir(directory) and os.listdir(directory) or os.path.isfile(directory):
+            raise InputError('--save_dir %s: is there already; choose another' % directory)
+        if not os.path.isdir(parent):
+            os.makedirs(parent)
+        tempfile.TemporaryFile(dir=parent).close()
+    except (IOError, OSError) as error:
+        raise InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
+
+
+def evaluate(tagger, sentences):
+    """The Score of a Tagger on gold sentences, from their raw text."""
+    score, progress = Score(), cli.Progress('evaluate', len(sentences), 'sentences')
+    for start in range(0, len(sentences), 1000):
+        gold = sentences[start:start + 1000]
+        for sentence, words in zip(gold, tagger([''.join(sentence.words) for sentence in gold])):
+            score.add(words, list(zip(sentence.words, sentence.tags)))
+        progress.update(start + len(gold))
+    progress.close()
+    return score
+
+
+def choose(sentences, number, random_seed):
+    """So many of the sentences, drawn at random; all if the number is 0."""
+    order = np.random.RandomState(random_seed).permutation(len(sentences))
+    return [sentences[index] for index in order[:number]] if number else sentences
+
+
+def train(args):
+    place = devices.places(args.use_gpu)[0]
+    vocabulary = Vocabulary(args.vocab_path)
+    tags = args.tag_path and read_tags(args.tag_path)
+    train_sentences, dev_sentences, test_sentences = [
+        read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
+    train_sentences = choose(train_sentences, args.max_sentences, args.random_seed)
+    if tags:
+        check_tags(train_sentences, tags, args.tag_path)
+
+    elmo = None
+    if args.init_from:
+        sizes = infer.read_settings(args.init_from)['sizes']
+        checkpoint.check_vocabulary(args.init_from, vocabulary, sizes)
+    else:
+        if args.use_elmo:
+            elmo = checkpoint.find(args.pretrain_elmo_model_path, '--pretrain_elmo_model_path')
+        sizes = {'vocab_size': len(vocabulary), 'vocab_sha256': vocabulary.sha256, 'word_emb_dim': args.word_emb_dim,
+                 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
+                 'elmo': elmo_config(elmo, vocabulary) if elmo else None}
+    prepare_directory(args.save_dir)
+    units, elmo_layers = Units(vocabulary), None
+    examples, labels = make_examples(train_sentences, units, args.max_sentence_length)
+    sizes['num_labels'] = len(labels)
+
+    trainer = Trainer(sizes, labels, args, place)
+    whole, _ = build_decoding(sizes, whole=True)
+    if args.init_from:
+        load_model(trainer.exe, args.init_from, whole)
+        print('loaded %s' % args.init_from)
+    elif elmo:
+        names = checkpoint.load_parameters(trainer.exe, elmo, whole, sizes['elmo'], vocabulary)
+        print('loaded %s: %s' % (elmo, ' '.join(names)))
+    if sizes['elmo']:
+        elmo_layers = ElmoLayers(trainer.exe, sizes['elmo'], os.path.dirname(os.path.abspath(args.save_dir)))
+        elmo_layers.prepare([example.ids for example in examples], args.batch_tokens)
+
+    program, path = build_decoding(sizes, whole=False)
+    tagger = infer.Tagger(trainer.exe, program, path, units, labels, args.batch_tokens, args.max_sentence_length,
+                          elmo_layers)
+    best, best_epoch = None, 0
+    for epoch in range(args.max_epoch):
+        trainer.train(examples, elmo_layers, epoch)
+        start, tagger.stray = time.time(), 0
+        score = evaluate(tagger, dev_sentences)
+        print('dev epoch %d step %d %s, %d I without B, %d sentences in %.1f s'
+              % (epoch + 1, trainer.step, score, tagger.stray, len(dev_sentences), time.time() - start))
+        if best is None or score.f1 > best:
+            best, best_epoch = score.f1, epoch
+            save(trainer.exe, args.save_dir, vocabulary, labels, {
+                'sizes': sizes, 'flags': vars(args), 'batch_tokens': args.batch_tokens,
+                'max_length': args.max_sentence_length, 'dev_f1': best,
+                'elmo_mix': network.mix(fluid.global_scope()) if sizes['elmo'] else None})
+            print('saved %s, the best so far' % args.save_dir)
+        elif epoch - best_epoch == args.patience:
+            print('stopped: %d epochs without a better dev F1' % args.patience)
+            break
+
+    score = evaluate(infer.load(args.save_dir, place), test_sentences)  # as it is saved, and for the only time
+    print('test %s, %d sentences' % (score, len(test_sentences)))
+    settings = dict(infer.read_settings(args.save_dir), test_f1=score.f1)
+    write_json(os.path.join(args.save_dir, 'settings.json'), settings)
+    mix = settings['elmo_mix']
+    if mix:
+        weights = ' '.join('%.3f' % weight for weight in mix['weights'])
+        print('ELMo mix: layers %s, gamma %.3f' % (weights, mix['gamma']))
+
+
+if __name__ == '__main__':
+    cli.run(lambda: train(parse_args()))

@@ -1,0 +1,305 @@
+# -*- coding: utf-8 -*-
+"""Training the tagger and tagging with it, on the committed sample and a tiny ELMo."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+import bilm
+import cli
+from conftest import ROOT, write_lines
+from lac_finetune import infer, train
+from lac_finetune.evaluation import Score
+from lac_finetune.reader import read_tagged
+from reader import Vocabulary
+from test_bad_input import refused
+
+DATA = os.path.join(ROOT, 'lac_finetune', 'data')
+INFER = os.path.join(ROOT, 'lac_finetune', 'infer.py')
+
+
+def flags(directory, **changed):
+    """Command line of train.py for a tiny tagger."""
+    values = dict(vocab_path=str(directory.join('vocabulary.txt')),
+                  pretrain_elmo_model_path=str(directory.join('elmo')), word_emb_dim=4,
+                  grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1, use_gpu=False,
+                  save_dir=str(directory.join('model')))
+    values.update({part + '_path': os.path.join(DATA, part + '.tsv') for part in ('train', 'dev', 'test')})
+    values.update(changed)
+    return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
+
+
+def run(directory, **changed):
+    """Trains in a scope of its own."""
+    with fluid.scope_guard(fluid.Scope()):
+        train.train(train.parse_args(flags(directory, **changed)))
+
+
+def make_elmo(directory, vocabulary, **changed):
+    """A checkpoint of a biLM as it starts out."""
+    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6,
+                  vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos, eos_id=vocabulary.eos, **changed)
+    main, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(main, startup), fluid.unique_name.guard():
+        bilm.language_model(config)
+    exe = fluid.Executor(fluid.CPUPlace())
+    with fluid.scope_guard(fluid.Scope()):
+        exe.run(startup)
+        fluid.io.save_vars(exe, str(directory), main, vars=main.all_parameters())
+    write_lines(directory.join('bilm.json'), [json.dumps(config)])
+
+
+@pytest.fixture
+def task(tmpdir):
+    """A directory with a vocabulary and an ELMo."""
+    words = {word for sentence in read_tagged(os.path.join(DATA, 'train.tsv'))[0] for word in sentence.words}
+    path = write_lines(tmpdir.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>'] + sorted(words))
+    make_elmo(tmpdir.join('elmo'), Vocabulary(path))
+    return tmpdir
+
+
+@pytest.fixture
+def model(task):
+    run(task)
+    return task
+
+
+def values(directory):
+    """{name: bytes} of the parameters in a directory."""
+    return {name: io.open(os.path.join(str(directory), name), 'rb').read() for name in os.listdir(str(directory))
+            if not name.startswith('__') and not name.endswith('.json')}
+
+
+def settings(directory):
+    with io.open(os.path.join(str(directory), 'settings.json'), encoding='utf-8') as handle:
+        return json.load(handle)
+
+
+def log_lines(output):
+    """The log without what depends on the machine's speed and the name of the directory."""
+    return re.sub(r'\d+ units/s, [\d:]+ left| in [\d.]+ s|saved .*', '', output).splitlines()
+
+
+@pytest.mark.parametrize('use_elmo', [True, False])
+def test_the_same_seed_gives_the_same_run(task, capsys, use_elmo):
+    outputs = []
+    for number, seed in enumerate((1, 1, 2)):
+        name = 'model%d' % number
+        run(task, save_dir=str(task.join(name)), random_seed=seed, max_epoch=2, max_sentences=30, use_elmo=use_elmo)
+        outputs.append(log_lines(capsys.readouterr().out))
+    assert outputs[0] == outputs[1] != outputs[2]
+    one, other, third = [values(task.join('model%d' % number, 'network')) for number in range(3)]
+    assert one == other
+    assert [name for name in one if name not in bilm.parameter_shapes(bilm.PUBLISHED_CONFIG)] == [
+        name for name in one if one[name] != third[name]]
+    losses = [float(line.split()[5].rstrip(',')) for line in outputs[0] if line.startswith('epoch')]
+    assert losses[-1] < losses[0]
+
+
+def test_the_bilm_is_frozen_and_the_rest_is_trained(model):
+    elmo, trained = values(model.join('elmo')), values(model.join('model', 'network'))
+    assert set(elmo) - set(trained) == {'softmax_weight', 'softmax_bias'}
+    assert all(trained[name] == elmo[name] for name in elmo if name in trained)
+    mix = settings(model.join('model'))['elmo_mix']
+    assert abs(sum(mix['weights']) - 1) < 1e-6 and len(mix['weights']) == 3
+    assert mix['gamma'] != 1 and len(set(mix['weights'])) == 3
+
+
+def test_the_tagger_learns(task, capsys):
+    """A handful of sentences by heart: what is trained is what is decoded, aligned and scored."""
+    path = os.path.join(DATA, 'dev.tsv')
+    run(task, train_path=path, dev_path=path, test_path=path, max_epoch=60, patience=60, word_emb_dim=16,
+        grnn_hidden_dim=16, dropout=0, base_learning_rate=0.01, log_interval=100)
+    output = capsys.readouterr().out.splitlines()
+    test = [line for line in output if line.startswith('test')]
+    assert float(re.search(r' F1 ([\d.]+)', test[0]).group(1)) > 90 and len(test) == 1
+    assert output[-1].startswith('ELMo mix: layers ')
+
+
+def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):
+    scores = iter([10., 30., 20., 25., 40., 99.])
+
+    def evaluate(tagger, sentences):
+        score = Score()
+        score.tagging = [next(scores), 100, 100]
+        return score
+
+    monkeypatch.setattr(train, 'evaluate', evaluate)
+    run(task, max_epoch=9, patience=2)
+    output = capsys.readouterr().out
+    assert [float(score) for score in re.findall(r'^dev .* F1 ([\d.]+), seg', output, re.M)] == [10, 30, 20, 25]
+    assert len(re.findall('^saved', output, re.M)) == 2 and 'stopped' in output
+    assert settings(task.join('model'))['dev_f1'] == 30 and settings(task.join('model'))['test_f1'] == 40
+
+
+def command(model_dir, *arguments, **options):
+    """Runs infer.py: (exit code, output, lines on stderr)."""
+    process = subprocess.Popen([sys.executable, INFER, '--use_gpu', 'False', '--model_dir', str(model_dir)] +
+                               list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               cwd=str(model_dir.dirpath()))
+    output, errors = process.communicate(options.get('text', b''))
+    return process.returncode, output.decode('utf-8'), errors.decode('utf-8').splitlines()
+
+
+RAW = ['我的弟弟每天跑步。', '', '  王小明 在上海\u3000工作  ', 'ＡＢＣ，123,龙/龘é\u200b', '，' * 300, '他']
+
+
+def test_infer_keeps_every_character_and_the_order(model):
+    moved = model.join('elsewhere', '模型') if sys.version_info > (3,) else model.join('elsewhere', 'moved')
+    os.makedirs(str(moved.dirpath()))
+    os.rename(str(model.join('model')), str(moved))
+    shutil.rmtree(str(model.join('elmo')))
+    path = write_lines(moved.dirpath().join('raw.txt'), RAW)
+    code, output, errors = command(moved, path)
+    assert code == 0 and len(errors) == 1 and 'characters/s' in errors[0] and errors[0].startswith('6 lines, ')
+    lines = output.split('\n')
+    assert lines.pop() == '' and len(lines) == len(RAW)
+    for line, raw in zip(lines, RAW):
+        words = [word.rsplit('/', 1) for word in line.split(' ')] if line else []
+        assert ''.join(word for word, _ in words) == ''.join(raw.split())
+    # white space is a border
+    assert re.match('[王小明/a-zA-Z ]*明/[A-Za-z]+ 在', lines[2])
+    # from standard input, several sources and in other batches the same
+    raw = '\n'.join(RAW).encode('utf-8')
+    assert command(moved, text=raw)[:2] == (0, output)
+    assert command(moved, '--batch_tokens', '1', '-', text=raw)[:2] == (0, output)
+    assert command(moved, path, path)[1] == output * 2
+
+
+def test_infer_tokenized_keeps_the_words(model):
+    code, output, _ = command(model.join('model'), '--tokenized', text='我 的弟弟 每天跑步。\n\n龙\n'.encode('utf-8'))
+    assert code == 0
+    words = [[word.rsplit('/', 1)[0] for word in line.split()] for line in output.splitlines()]
+    assert words == [['我', '的弟弟', '每天跑步。'], [], ['龙']]
+
+
+def test_infer_writes_what_was_evaluated(model):
+    sentences, _ = read_tagged(os.path.join(DATA, 'test.tsv'))
+    raw = '\n'.join(''.join(sentence.words) for sentence in sentences).encode('utf-8')
+    score = Score()
+    for line, sentence in zip(command(model.join('model'), text=raw)[1].splitlines(), sentences):
+        score.add([word.rsplit('/', 1) for word in line.split()], list(zip(sentence.words, sentence.tags)))
+    assert score.f1 == settings(model.join('model'))['test_f1']
+
+
+def test_init_from_a_model_with_other_tags(model, capsys):
+    coarse = []
+    for sentence in read_tagged(os.path.join(DATA, 'train.tsv'))[0]:
+        coarse.append('%s\t%s' % (' '.join(sentence.words), ' '.join(tag[0].upper() for tag in sentence.tags)))
+    path = write_lines(model.join('coarse.tsv'), coarse)
+    other = str(model.join('other'))
+    run(model, train_path=path, dev_path=path, test_path=path, init_from=str(model.join('model')), save_dir=other,
+        base_learning_rate=1e-9, word_emb_dim=9, max_epoch=1)
+    before, after = values(model.join('model', 'network')), values(os.path.join(other, 'network'))
+    changed = {name for name in before if not np.allclose(*[np.frombuffer(side[name][-32:], 'float32')
+                                                            for side in (before, after)], atol=1e-6)}
+    assert changed <= {'emission.w', 'emission.b', 'crf'} and 'emission.w' in changed
+    assert settings(other)['sizes']['word_emb_dim'] == 4 and settings(other)['sizes']['elmo']
+    os.remove(str(model.join('model', 'network', 'fw_gru1.w')))
+    capsys.readouterr()
+    line = refused(capsys, lambda: run(model, init_from=str(model.join('model')), save_dir=str(model.join('third'))))
+    assert 'fw_gru1.w' in line
+
+
+def test_published_layout(task, monkeypatch):
+    """A flat directory without bilm.json and softmax, with a learning rate and moments in it."""
+    elmo = task.join('elmo')
+    config = bilm.read_config(str(elmo))
+    for name in ('bilm.json', 'softmax_weight', 'softmax_bias'):
+        os.remove(str(elmo.join(name)))
+    for name in ('learning_rate_0', 'embedding_para_moment_0'):
+        shutil.copyfile(str(elmo.join('embedding_para')), str(elmo.join(name)))
+    monkeypatch.setattr(bilm, 'PUBLISHED_CONFIG', {name: config[name] for name in bilm.PUBLISHED_CONFIG})
+    run(task)
+    assert settings(task.join('model'))['sizes']['elmo']['embed_size'] == 4
+
+
+def test_bad_training_data(task, capsys):
+    def line(**changed):
+        found = refused(capsys, lambda: run(task, **changed))
+        assert not task.join('model').check()
+        return found
+
+    bad = write_lines(task.join('bad.tsv'), ['我 的\tr u', '我 的\tr'])
+    for part in ('train', 'dev', 'test'):
+        assert bad + ':2: 2 words but 1 tags' in line(**{part + '_path': bad})
+        assert 'nowhere.tsv: cannot be read' in line(**{part + '_path': 'nowhere.tsv'})
+    write_lines(bad, ['我 的\tr u', ''])
+    assert bad + ':2: empty line' in line(train_path=bad)
+    tags = write_lines(task.join('tags.txt'), ['r', 'u', 'n', 'v'])
+    assert DATA + '/train.tsv:1: unknown tag t' in line(tag_path=tags)
+    assert 'nowhere.txt: cannot be read' in line(tag_path='nowhere.txt')
+    with io.open(bad, 'wb') as output:
+        output.write('我\tr\n'.encode('gb18030'))
+    assert bad + ':1: not UTF-8' in line(train_path=bad)
+
+
+def test_stray_gold_labels_are_reported(task, capsys):
+    path = write_lines(task.join('stray.tsv'), ['我 的\tr-I u-I', '每 天\tt-B t-I'])
+    run(task, train_path=path, dev_path=path, test_path=path)
+    assert path + ': 2 I without B' in capsys.readouterr().out
+
+
+def test_bad_elmo(task, capsys):
+    def line(**changed):
+        found = refused(capsys, lambda: run(task, **changed))
+        assert not task.join('model').check()
+        return found
+
+    words = ['<S>', '</S>', '<UNK>', '我']
+    other = write_lines(task.join('other.txt'), words)
+    assert 'another vocabulary' in line(vocab_path=other)
+    assert '--pretrain_elmo_model_path nowhere: no such directory' in line(pretrain_elmo_model_path='nowhere')
+    assert '--use_elmo' in line(pretrain_elmo_model_path='')
+    assert 'bilm.json' not in line(pretrain_elmo_model_path=str(task))
+    path = str(task.join('elmo', 'lstmp_1.w_0'))
+    with open(path, 'r+b') as handle:
+        handle.truncate(os.path.getsize(path) - 4)
+    assert path + ': truncated' in line()
+    os.remove(path)
+    assert 'lstmp_1.w_0 is missing' in line()
+    os.remove(str(task.join('elmo', 'bilm.json')))  # now as if it were the published one
+    assert 'vocab_size is 52445 there' in line()
+
+
+@pytest.mark.parametrize('flag, value', [
+    ('dropout', '1'), ('max_epoch', '0'), ('use_elmo', 'maybe'), ('batch_tokens', '0'), ('patience', '0'),
+    ('base_learning_rate', '0'), ('bigru_num', '0'), ('random_seed', '-1'), ('max_sentences', '-1'), ('unknown', '1')])
+def test_flags(task, capsys, flag, value):
+    line = refused(capsys, lambda: run(task, **{flag: value}))
+    assert '--' + flag in line and value in line
+
+
+def test_save_dir_that_cannot_be_used(model, capsys):
+    before = settings(model.join('model'))
+    assert 'is there already' in refused(capsys, lambda: run(model))
+    assert settings(model.join('model')) == before
+    path = os.path.join(write_lines(model.join('file'), ['x']), 'model')
+    assert path in refused(capsys, lambda: run(model, save_dir=path))
+
+
+def test_bad_input_of_infer(model):
+    directory = model.join('model')
+    code, output, errors = command(directory, text='我\n'.encode('utf-8') + b'\xff\n')
+    assert code == 2 and len(errors) == 1 and errors[0].startswith('infer.py: error: stdin:2: not UTF-8')
+    code, output, errors = command(directory, 'nowhere.txt')
+    assert code == 2 and len(errors) == 1 and 'nowhere.txt: no file matches' in errors[0]
+    path = directory.join('network', 'lstmp_0.w_0')
+    content = path.read_binary()
+    path.write_binary(content[:-4])
+    code, output, errors = command(directory, text=b'')
+    assert code == 2 and len(errors) == 1 and 'lstmp_0.w_0: missing or damaged' in errors[0]
+    path.remove()
+    code, output, errors = command(directory, text=b'')
+    assert code == 2 and len(errors) == 1 and 'lstmp_0.w_0: missing or damaged' in errors[0]
+    code, output, errors = command(model.join('elmo'), text=b'')
+    assert code == 2 and len(errors) == 1 and 'settings.json: not readable' in errors[0]
