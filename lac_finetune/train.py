@@ -64,7 +64,7 @@ def parse_args(argv=None):
     group.add_argument('--dropout', type=cli.number(float, low=0, below=1), default=0.3, help='rate for each layer')
     group.add_argument('--base_learning_rate', type=cli.number(float, above=0), default=1e-3,
                        help='of Adam; that of the word embedding is 5 times, that of the CRF 0.2 times this')
-    group.add_argument('--batch_tokens', type=cli.positive_int, default=800, help='units in a step')
+    group.add_argument('--batch_tokens', type=cli.positive_int, default=1600, help='units in a step')
     group.add_argument('--max_epoch', type=cli.positive_int, default=15, help='times the sentences are read')
     group.add_argument('--patience', type=cli.positive_int, default=3,
                        help='stop after this many epochs without a better F1 on the dev sentences')
