@@ -79,7 +79,8 @@ class Log(object):
         left = cli.duration((total - state['step']) * self.seconds / self.steps)
         fw, bw = self.losses / self.tokens
         print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
-              % (epoch + 1, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), self.tokens / self.seconds, left))
+              % (epoch + 1, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), self.tokens / self.seconds,
+                 left))
         self._begin()
 
 

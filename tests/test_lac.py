@@ -15,9 +15,8 @@ import paddle.fluid as fluid
 import pytest
 
 import bilm
-import cli
 from conftest import ROOT, write_lines
-from lac_finetune import infer, train
+from lac_finetune import train
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
 from reader import Vocabulary
