@@ -229,7 +229,7 @@ def emb(word, config=None, finetune=False):
     return embedding
 
 
-def encode_sentences(embedding, parameters):
+def _encode_sentences(embedding, parameters):
     """The biLM over sentences that are read between <S> and </S>, as in pretraining.
 
     Args:
@@ -254,6 +254,7 @@ def encode_sentences(embedding, parameters):
     fw = [layers.sequence_slice(output, offset=ones, length=lengths) for output in fw]
     bw = [layers.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
     return [layers.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
+
 
 def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
     """Mixes layers (equation 1 of the paper): gamma * sum_j s_j * h_j, s = softmax(ELMo_w).
@@ -307,7 +308,7 @@ def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0.,
     parameters = _Parameters(config or PUBLISHED_CONFIG, trainable=finetune)
     encoded = getattr(elmo_embedding, 'elmo_layers', None)  # of an earlier use of the same embedding
     if encoded is None:
-        encoded = elmo_embedding.elmo_layers = encode_sentences(elmo_embedding, parameters)
+        encoded = elmo_embedding.elmo_layers = _encode_sentences(elmo_embedding, parameters)
     for layer in encoded:
         layer.stop_gradient = not finetune
     if layers == 'mix':

@@ -40,7 +40,7 @@ def _path(directory, step):
 def prepare_directory(directory, continued=None):
     """Makes and returns the directory of a run that goes on from the checkpoint `continued`, or starts anew.
 
-    By default (None) that of the checkpoint, or else the first free one of checkpoints, checkpoints.2, checkpoints.3 …
+    By default that of the checkpoint, or else the first free one of checkpoints, checkpoints.2, checkpoints.3 …
     InputError if it cannot be written, or holds the checkpoints of another run.
     """
     own = continued and os.path.dirname(os.path.abspath(continued))
@@ -88,8 +88,7 @@ def save(exe, program, config, state, directory, keep, best):
     fluid.io.save_vars(exe, temporary, program, vars=program.all_parameters())
     fluid.io.save_vars(exe, os.path.join(temporary, 'optimizer'), program, vars=_optimizer_variables(program))
     for name, value in (('bilm.json', config), ('train_state.json', state)):
-        with replacing(os.path.join(temporary, name)) as output:
-            output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
+        write_json(os.path.join(temporary, name), value)
     for parent, _, names in os.walk(temporary):
         for name in names + ['.']:
             _sync(os.path.join(parent, name))
@@ -132,6 +131,12 @@ def replacing(path):
         _sync(os.path.dirname(path) or '.')
     except (IOError, OSError) as error:
         raise InputError('%s: cannot be written: %s' % (path, error.strerror))
+
+
+def write_json(path, value):
+    """Writes a value as JSON; the file takes its name when it is whole and on disk."""
+    with replacing(path) as output:
+        output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
 
 
 def _sync(path):

@@ -24,11 +24,10 @@ class Evaluator(object):
     """
 
     def __init__(self, config, reader, places, trained=None):
-        self.reader, self.places = reader, places
+        self.reader, self.places, self.trained, self.executor = reader, places, trained, None
         self.program = fluid.Program()
         with fluid.program_guard(self.program, fluid.Program()), fluid.unique_name.guard():
             self.losses = bilm.language_model(config)
-        self.places, self.trained, self.executor = places, trained, None
 
     def sentences(self):
         """Yields, for a buffer of the reader at a time, the sentences in reading order (pieces of a line summed up):

@@ -166,7 +166,8 @@ class BucketedReader(object):
             raise changed
         while filled:
             buffered, following = filled
-            batches = self._cut(buffered, self._random(epoch, position['buffer']))
+            batches = length_buckets(buffered.lengths, self.batch_tokens,
+                                     self._random(epoch, position['buffer']) if self.shuffle else None)
             if position['batch'] >= len(batches):
                 raise changed
             first, last = [sum(sizes[:at['file']]) + at['offset'] for at in (position, following)]
@@ -225,19 +226,24 @@ class BucketedReader(object):
             ids.extend(sentence[start:start + self.max_length])
             ids.append(eos)
 
-    def _cut(self, buffered, random):
-        """Indices of the sentences of each batch, sentences of like length together."""
-        order = np.arange(len(buffered.lengths))
-        if self.shuffle:
-            random.shuffle(order)
-        order = order[np.argsort(buffered.lengths[order], kind='mergesort')]
-        ends = np.cumsum(buffered.lengths[order])
-        number = -(-int(ends[-1]) // self.batch_tokens)
-        cuts = np.searchsorted(ends, np.arange(1, number) * ends[-1] / number, side='left') + 1
-        batches = [batch for batch in np.split(order, cuts) if len(batch)]
-        if self.shuffle:
-            random.shuffle(batches)
-        return batches
+
+def length_buckets(lengths, batch_tokens, random=None):
+    """Cuts sentences into batches of like length, each of about `batch_tokens` tokens: a list of arrays of indices.
+
+    Args:
+        lengths: of the sentences, at least one.
+        random: a RandomState, which mixes sentences of equal length and the batches; None keeps them in order.
+    """
+    lengths = np.asarray(lengths)
+    order = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
+    order = order[np.argsort(lengths[order], kind='mergesort')]
+    ends = np.cumsum(lengths[order])
+    number = -(-int(ends[-1]) // batch_tokens)
+    cuts = np.searchsorted(ends, np.arange(1, number) * ends[-1] / number, side='left') + 1
+    batches = [batch for batch in np.split(order, cuts) if len(batch)]
+    if random is not None:
+        random.shuffle(batches)
+    return batches
 
 
 def prefetch(iterable, depth=4):

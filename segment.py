@@ -8,6 +8,10 @@ from six.moves import range
 
 from reader import InputError
 
+# Full-width ASCII and the full-width space: one character becomes one, so that places in a text stay the same.
+HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
+HALF_WIDTH[0x3000] = 0x20
+
 _CHARACTERS = 10000  # cut at once, so that memory is bounded; no sentence is longer
 
 

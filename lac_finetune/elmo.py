@@ -9,8 +9,8 @@ import paddle.fluid as fluid
 
 import cli
 from lac_finetune import network
-from lac_finetune.reader import batches, lod_tensor
-from reader import InputError
+from lac_finetune.reader import lod_tensor
+from reader import InputError, length_buckets
 
 
 class ElmoLayers(object):
@@ -33,7 +33,7 @@ class ElmoLayers(object):
         """Computes the layers of the sentences, lists of ids, and shows the progress."""
         lengths = [len(ids) for ids in sentences]
         progress, done = cli.Progress('ELMo', sum(lengths), 'units'), 0
-        for batch in batches(lengths, batch_tokens):
+        for batch in length_buckets(lengths, batch_tokens):
             self._compute([sentences[index] for index in batch])
             done += sum(lengths[index] for index in batch)
             progress.update(done)

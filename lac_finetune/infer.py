@@ -21,8 +21,8 @@ import cli  # noqa: E402
 import devices  # noqa: E402
 from args import USE_GPU  # noqa: E402
 from lac_finetune.evaluation import chunks, split_label, stray  # noqa: E402
-from lac_finetune.reader import Units, batches, feed_words, read_lines  # noqa: E402
-from reader import InputError, Vocabulary, decode_line, list_files, open_binary  # noqa: E402
+from lac_finetune.reader import Units, feed_words, read_lines  # noqa: E402
+from reader import InputError, Vocabulary, decode_line, length_buckets, list_files, open_binary  # noqa: E402
 
 BLOCK = 1 << 16  # characters that are read before they are tagged
 
@@ -73,7 +73,7 @@ class Tagger(object):
         pieces = [(number, units[start:start + self.max_length]) for number, units in enumerate(sentences)
                   for start in range(0, len(units), self.max_length)]
         found = [None] * len(pieces)
-        for batch in batches([len(units) for _, units in pieces], self.batch_tokens) if pieces else []:
+        for batch in length_buckets([len(units) for _, units in pieces], self.batch_tokens) if pieces else []:
             ids = [self.units.ids(pieces[index][1]) for index in batch]
             path, = self.exe.run(self.program, feed=feed_words(ids, self.exe.place, self.elmo_layers),
                                  fetch_list=[self.path], return_numpy=False)

@@ -13,11 +13,7 @@ import paddle.fluid as fluid
 
 from lac_finetune.evaluation import OUTSIDE, chunks, split_label, stray
 from reader import InputError, decode_line, open_binary
-from segment import Segmenter
-
-# Full-width ASCII and the full-width space: one character becomes one, so that places in a text stay the same.
-HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
-HALF_WIDTH[0x3000] = 0x20
+from segment import HALF_WIDTH, Segmenter
 
 Sentence = collections.namedtuple('Sentence', 'words tags place')  # place is file:line
 Example = collections.namedtuple('Example', 'ids labels')  # of the units of a sentence: two lists of int
@@ -153,25 +149,6 @@ def check_tags(sentences, tags, path):
         for tag in sentence.tags:
             if tag not in known:
                 raise InputError('%s: unknown tag %s; add it to %s or mend the line' % (sentence.place, tag, path))
-
-
-def batches(lengths, batch_tokens, random=None):
-    """Sentences of like length in batches of about `batch_tokens` units: a list of arrays of indices.
-
-    Args:
-        lengths: of the sentences in units.
-        random: a RandomState; None leaves the batches in order of length.
-    """
-    lengths = np.asarray(lengths)
-    order = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
-    order = order[np.argsort(lengths[order], kind='mergesort')]
-    ends = np.cumsum(lengths[order])
-    number = -(-int(ends[-1]) // batch_tokens)
-    cuts = np.searchsorted(ends, np.arange(1, number) * ends[-1] / number, side='left') + 1
-    result = [batch for batch in np.split(order, cuts) if len(batch)]
-    if random is not None:
-        random.shuffle(result)
-    return result
 
 
 def lod_tensor(sequences, place):

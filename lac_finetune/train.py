@@ -11,7 +11,6 @@ The model directory has all that infer.py needs, and can be moved:
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import json
 import os
 import shutil
 import sys
@@ -20,7 +19,6 @@ import time
 
 import numpy as np
 import paddle.fluid as fluid
-import six
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import bilm  # noqa: E402
@@ -31,9 +29,9 @@ from args import USE_GPU  # noqa: E402
 from lac_finetune import infer, network  # noqa: E402
 from lac_finetune.elmo import ElmoLayers  # noqa: E402
 from lac_finetune.evaluation import Score  # noqa: E402
-from lac_finetune.reader import (Example, Units, batches, check_tags, feed_words, lod_tensor,  # noqa: E402
+from lac_finetune.reader import (Example, Units, check_tags, feed_words, lod_tensor,  # noqa: E402
                                  read_tagged, read_tags)
-from reader import InputError, Vocabulary  # noqa: E402
+from reader import InputError, Vocabulary, length_buckets  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -158,7 +156,7 @@ class Trainer(object):
     def feeds(self, examples, elmo_layers, epoch):
         """Yields what each step of an epoch is fed; the order and the dropout follow from the seed and the epoch."""
         random = np.random.RandomState((self.args.random_seed, epoch))
-        for batch in batches([len(example.ids) for example in examples], self.args.batch_tokens, random):
+        for batch in length_buckets([len(example.ids) for example in examples], self.args.batch_tokens, random):
             feed = feed_words([examples[index].ids for index in batch], self.exe.place, elmo_layers)
             feed['target'] = lod_tensor([examples[index].labels for index in batch], self.exe.place)
             if self.args.dropout:
@@ -173,7 +171,8 @@ class Trainer(object):
             examples: list of Example.
             elmo_layers: an ElmoLayers, or None.
         """
-        total = self.args.max_epoch * len(batches([len(example.ids) for example in examples], self.args.batch_tokens))
+        lengths = [len(example.ids) for example in examples]
+        total = self.args.max_epoch * len(length_buckets(lengths, self.args.batch_tokens))
         losses, units, begin = [], 0, time.time()
         for feed in self.feeds(examples, elmo_layers, epoch):
             losses.append(float(self.exe.run(self.program, feed=feed, fetch_list=[self.loss])[0]))
@@ -194,11 +193,6 @@ def build_decoding(sizes, whole):
         return program, network.decoding(sizes, whole)
 
 
-def write_json(path, value):
-    with checkpoint.replacing(path) as output:
-        output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
-
-
 def save(exe, directory, vocabulary, labels, settings):
     """Writes the model directory beside its place, then puts it there."""
     temporary, old = directory + '.saving', directory + '.old'
@@ -211,7 +205,7 @@ def save(exe, directory, vocabulary, labels, settings):
         output.write(''.join(label + '\n' for label in labels))
     files = {os.path.relpath(os.path.join(parent, name), temporary): os.path.getsize(os.path.join(parent, name))
              for parent, _, names in os.walk(temporary) for name in names}
-    write_json(os.path.join(temporary, 'settings.json'), dict(settings, files=files))
+    checkpoint.write_json(os.path.join(temporary, 'settings.json'), dict(settings, files=files))
     if os.path.isdir(directory):
         os.rename(directory, old)
     os.rename(temporary, directory)
@@ -310,7 +304,7 @@ def train(args):
     score = evaluate(infer.load(args.save_dir, place), test_sentences)  # as it is saved, and for the only time
     print('test %s, %d sentences' % (score, len(test_sentences)))
     settings = dict(infer.read_settings(args.save_dir), test_f1=score.f1)
-    write_json(os.path.join(args.save_dir, 'settings.json'), settings)
+    checkpoint.write_json(os.path.join(args.save_dir, 'settings.json'), settings)
     mix = settings['elmo_mix']
     if mix:
         weights = ' '.join('%.3f' % weight for weight in mix['weights'])

@@ -11,8 +11,8 @@ import pytest
 
 from conftest import ROOT, write_lines
 from lac_finetune.evaluation import Score, chunks, split_label, stray
-from lac_finetune.reader import (HALF_WIDTH, Sentence, Units, batches, half_width, read_tagged, read_tags)
-from reader import InputError, Vocabulary
+from lac_finetune.reader import HALF_WIDTH, Sentence, Units, half_width, read_tagged, read_tags
+from reader import InputError, Vocabulary, length_buckets
 
 LABELS = ['n-B', 'n-I', 'v-B', 'v-I', 'nr-B', 'nr-I', 'O']
 
@@ -108,11 +108,11 @@ def test_malformed_tag_files(tmpdir, lines, place):
 
 def test_batches_hold_each_sentence_once_and_like_lengths():
     lengths = np.random.RandomState(1).randint(1, 60, 500)
-    found = batches(lengths, 300, np.random.RandomState(2))
+    found = length_buckets(lengths, 300, np.random.RandomState(2))
     assert sorted(np.concatenate(found)) == list(range(500))
     assert max(lengths[batch].sum() for batch in found) < 300 + 60
     assert np.mean([np.ptp(lengths[batch]) for batch in found]) < 3
-    again, other = [batches(lengths, 300, np.random.RandomState(seed)) for seed in (2, 3)]
+    again, other = [length_buckets(lengths, 300, np.random.RandomState(seed)) for seed in (2, 3)]
     assert np.concatenate(again).tolist() == np.concatenate(found).tolist() != np.concatenate(other).tolist()
 
 
