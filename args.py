@@ -42,6 +42,12 @@ def parse_args(argv=None):
     group.add_argument('--random_seed', type=number(int, low=0, high=2 ** 31 - 1), default=1,
                        help='of initial values, order of the text and dropout: the same seed gives the same run')
 
+    group.add_argument('--sample_softmax', type=boolean, default=None,
+                       help='train with a softmax over candidates drawn for each step; by default where the vocabulary '
+                            'is at least 4 times their number')
+    group.add_argument('--n_negative_samples_batch', type=positive_int, default=8192,
+                       help='candidates of the sampled softmax, shared by all tokens of a step')
+
     group = parser.add_argument_group('run')
     group.add_argument('--use_gpu', type=boolean, default=None, help=USE_GPU)
     group.add_argument('--log_interval', type=positive_int, default=100, help='steps between log lines')

@@ -178,17 +178,60 @@ def num_dropout_seeds(config):
     return len(DIRECTIONS) * (config['num_layers'] + 1)
 
 
-def language_model(config, dropout=0., random_seed=0):
-    """The bidirectional language model (equation 1 of the paper), both directions with the full softmax.
+def _cross_entropy(hidden, weight, bias, true_logit, missed=None):
+    """Cross entropy in nats of N predictions among S words and the true one, with the gradient made by hand.
+
+    With x = logit - true_logit it is log(sum_j exp(x_j) + missed), its gradient sum_j p_j dx_j with
+    p_j = exp(x_j) / exp(cross entropy). The forward and backward pass take three matrix products and one pass of exp
+    over [N, S]: the bias, the true logit and the sum are columns of the products, and p is scaled only after its own.
+    The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite.
+
+    Args:
+        hidden: float32 [N, D].
+        weight, bias: float32 [S, D] and [S, 1].
+        true_logit: float32 [N, 1].
+        missed: float32 [N, 1], 1 where the true word is not among the S; None if it always is.
+
+    Returns:
+        float32 [N, 1].
+    """
+    def constant(x):
+        x = layers.assign(x)
+        x.stop_gradient = True
+        return x
+
+    def ones(x):
+        return layers.scale(constant(x), scale=0., bias=1.)
+
+    words = layers.concat([weight, bias, ones(bias)], axis=1)
+    rows = layers.concat([hidden, ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
+    exp = layers.exp(layers.matmul(constant(rows), constant(words), transpose_y=True))
+    exp.stop_gradient = True
+    summed = layers.matmul(exp, words)
+    total = constant(layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1]))
+    if missed is not None:
+        total = total + missed
+    with_gradient = layers.reduce_sum(summed * rows, dim=1, keep_dim=True) / total
+    # The first term is the value, the others are 0 together and give the gradient.
+    return layers.log(total) + (with_gradient - constant(with_gradient))
+
+
+def language_model(config, dropout=0., random_seed=0, sampled=False):
+    """The bidirectional language model (equation 1 of the paper), for both directions the same softmax.
 
     Feeds: `tokens`, int64 LoD [N, 1]: <S> w_1 … w_n of each sentence, what the forward direction reads and the
     backward one predicts; `next_tokens`, alike: w_1 … w_n </S>, the reverse. With dropout also `dropout_seeds`,
-    int32 [num_dropout_seeds(config)].
+    int32 [num_dropout_seeds(config)]. A sampled softmax reads only the rows of S candidates and of the true words:
+    `samples`, int64 [S, 1], all different; `sample_log_counts`, float32 [S, 1], log of how often each is expected
+    among the candidates; for both tokens and next_tokens, `…_log_counts`, float32 [N, 1], the same of the true words,
+    and `…_missed`, float32 [N, 1], 1 for one that is no candidate, otherwise 0. A candidate that is the true word
+    counts once.
 
     Args:
         config: dict of sizes, see PUBLISHED_CONFIG.
         dropout: rate of dropping each layer's input and the last output; 0 for evaluation.
         random_seed: of the initial values.
+        sampled: the softmax of training is sampled; evaluation takes the full one.
 
     Returns:
         Cross entropy in nats of each token, forward and backward: two float32 [N, 1]; row k belongs to row k of
@@ -204,11 +247,30 @@ def language_model(config, dropout=0., random_seed=0):
     parameters = _Parameters(config, random_seed=random_seed)
     helper = LayerHelper('softmax')
     weight, bias = [parameters.create(helper, name) for name in SOFTMAX_PARAMETERS]
+
+    def rows(ids, log_counts):
+        """Rows of the softmax's weight and bias, the bias corrected for the sampling."""
+        table = layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
+                                 param_attr=parameters.attr('softmax_weight'))
+        # Without overwrite=False, the gradient of a word that occurs several times would be that of one of them.
+        column = layers.reshape(layers.gather(bias, layers.reshape(ids, [-1]), overwrite=False), [-1, 1])
+        return table, column - log_counts
+
+    if sampled:
+        sample_rows = rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
+                           fluid.data('sample_log_counts', shape=[None, 1], dtype='float32'))
     losses = []
     for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
         hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
-        logits = layers.elementwise_add(layers.matmul(hidden, weight, transpose_y=True), bias)
-        losses.append(layers.softmax_with_cross_entropy(logits, predicted))
+        if sampled:
+            log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32')
+                                  for part in ('_log_counts', '_missed')]
+            true_weight, true_bias = rows(predicted, log_counts)
+            true_logit = layers.reduce_sum(hidden * true_weight, dim=1, keep_dim=True) + true_bias
+            losses.append(_cross_entropy(hidden, sample_rows[0], sample_rows[1], true_logit, missed))
+        else:
+            logits = layers.elementwise_add(layers.matmul(hidden, weight, transpose_y=True), bias)
+            losses.append(layers.softmax_with_cross_entropy(logits, predicted))
     return losses
 
 

@@ -15,6 +15,7 @@ import devices
 from args import parse_args
 from evaluate import Evaluator
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
+from sampling import LogUniformSampler
 
 OPTIMIZERS = {
     # The accumulators start at 1 as in the TensorFlow reference: from 0, every parameter's first update would be as
@@ -36,7 +37,7 @@ def build(config, args):
     with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
         loss_scale = fluid.data('loss_scale', [1], dtype='float32')
         fw, bw = [fluid.layers.reduce_sum(loss) * loss_scale
-                  for loss in bilm.language_model(config, args.dropout, args.random_seed)]
+                  for loss in bilm.language_model(config, args.dropout, args.random_seed, args.sample_softmax)]
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = (fw + bw) * (0.5 * args.num_steps)
         clip = fluid.clip.GradientClipByGlobalNorm(args.max_grad_norm)
@@ -45,9 +46,18 @@ def build(config, args):
 
 
 def feed_step(batch, step, vocabulary, places, config, args):
-    """What step number `step` (from 0) feeds to each device. Its dropout masks follow from (random_seed, step)."""
+    """What step number `step` (from 0) feeds to each device.
+
+    Its dropout masks, and the candidates of a sampled softmax, the same for all devices, follow from
+    (random_seed, step).
+    """
     feeds = devices.feeds(batch.batches, vocabulary, places)
     random = np.random.RandomState((args.random_seed, step))
+    if args.sample_softmax:
+        sampler = LogUniformSampler(config['vocab_size'], args.n_negative_samples_batch)
+        candidates = sampler.draw(random)
+        for feed in feeds:
+            feed.update(sampler.feed(candidates, {name: np.array(feed[name]) for name in ('tokens', 'next_tokens')}))
     for feed, share in zip(feeds, batch.batches):
         scale = len(places) / batch.num_tokens if len(share.lengths) else 0.
         feed['loss_scale'] = np.array([scale], dtype='float32')
@@ -84,10 +94,21 @@ class Log(object):
         self._begin()
 
 
+def steps(reader, state, *settings):
+    """Yields the batches of an epoch from where `state` is on, each with what its step feeds; see feed_step."""
+    for step, batch in enumerate(reader.epoch(state['position']), state['step']):
+        yield batch, feed_step(batch, step, *settings)
+
+
 def train(args):
     places = devices.places(args.use_gpu)
     use_gpu = isinstance(places[0], fluid.CUDAPlace)
     vocabulary = Vocabulary(args.vocab_path)
+    if args.sample_softmax is None:
+        args.sample_softmax = len(vocabulary) >= 4 * args.n_negative_samples_batch
+    if args.sample_softmax and args.n_negative_samples_batch >= len(vocabulary):
+        raise InputError('--n_negative_samples_batch %d: %s has only %d words; give fewer, or --sample_softmax False'
+                         % (args.n_negative_samples_batch, args.vocab_path, len(vocabulary)))
     batch_tokens = args.batch_size * args.num_steps * len(places)
     reader = BucketedReader(list_files(args.train_path), vocabulary, batch_tokens, len(places), args.random_seed,
                             args.max_sentence_length)
@@ -110,8 +131,10 @@ def train(args):
 
     # A run goes on only with the same values of what the accumulators and the place in the text depend on.
     fixed = {name: getattr(args, name) for name in ('optim', 'batch_size', 'num_steps', 'max_sentence_length',
-                                                    'random_seed')}
+                                                    'sample_softmax', 'random_seed')}
     fixed.update(train_path='%d files, %d bytes' % (len(reader.paths), sum(reader.sizes)), devices=len(places))
+    if args.sample_softmax:
+        fixed['n_negative_samples_batch'] = args.n_negative_samples_batch
     state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'best_dev_perplexity': None, 'flags': fixed}
     if load_dir or pretrained:
         names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)
@@ -148,9 +171,8 @@ def train(args):
     while not finished:
         epoch = state['position']['epoch']
         try:
-            for batch in prefetch(reader.epoch(state['position'])):
+            for batch, feed in prefetch(steps(reader, dict(state), vocabulary, places, config, args)):
                 start = time.time()
-                feed = feed_step(batch, state['step'], vocabulary, places, config, args)
                 losses = np.array(executor.run(parts, feed)).mean(axis=1)
                 state.update(step=state['step'] + 1, position=batch.position, epochs_read=epoch + batch.progress)
                 log.step(epoch, state, batch.num_tokens, losses, time.time() - start)

@@ -70,14 +70,14 @@ class Score(object):
     @property
     def f1(self):
         """F1 of tagging, in percent."""
-        return 100 * _ratios(self.tagging)[2]
+        return 100 * ratios(self.tagging)[2]
 
     def __str__(self):
-        values = tuple(100 * value for value in _ratios(self.tagging) + _ratios(self.segmentation)[2:])
+        values = tuple(100 * value for value in ratios(self.tagging) + ratios(self.segmentation)[2:])
         return str('precision %.2f recall %.2f F1 %.2f, segmentation F1 %.2f' % values)
 
 
-def _ratios(counts):
+def ratios(counts):
     """(precision, recall, F1) of [correct, predicted, gold]."""
     correct, predicted, gold = counts
     return correct / max(predicted, 1), correct / max(gold, 1), 2 * correct / max(predicted + gold, 1)

@@ -32,10 +32,10 @@ def feed_of(sentences, **others):
 class Model(object):
     """A language model with random parameters, large enough that both clips are active."""
 
-    def __init__(self, config=CONFIG, dropout=0.):
+    def __init__(self, config=CONFIG, dropout=0., sampled=False):
         self.program, startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
-            self.losses = bilm.language_model(config, dropout)
+            self.losses = bilm.language_model(config, dropout, sampled=sampled)
             self.loss = sum(fluid.layers.reduce_sum(loss) for loss in self.losses)
             fluid.backward.append_backward(self.loss)
         self.exe = fluid.Executor(fluid.CPUPlace())
@@ -51,6 +51,22 @@ class Model(object):
     def run(self, fetched, sentences=SENTENCES, **feed):
         results = self.exe.run(self.program, feed=feed_of(sentences, **feed), fetch_list=fetched, return_numpy=False)
         return [np.array(result) for result in results]
+
+    def gradient(self, name, **feed):
+        """The gradient of a parameter, a sparse one made dense."""
+        gradient = name + '@GRAD'
+        if self.program.global_block().var(gradient).type != fluid.core.VarDesc.VarType.SELECTED_ROWS:
+            return self.run([gradient], **feed)[0]
+        program = self.program.clone()
+        block = program.global_block()
+        merged = block.create_var(name=str('merged'), type=fluid.core.VarDesc.VarType.SELECTED_ROWS)
+        block.append_op(type='merge_selected_rows', inputs={'X': gradient}, outputs={'Out': merged})
+        merged.persistable = True
+        self.exe.run(program, feed=feed_of(SENTENCES, **feed))
+        selected = fluid.global_scope().find_var('merged').get_selected_rows()
+        dense = np.zeros(self.values[name].shape)
+        dense[selected.rows()] = np.array(selected.get_tensor())
+        return dense
 
     def layer_outputs(self):
         """Names of the projections of fw layers 1, 2, then bw layers 1, 2, before the residual connection."""
@@ -82,19 +98,7 @@ def test_hidden_states_of_each_layer_and_direction_equal_numpy():
                                   'lstmp_2.b_0', 'lstmp_3.w_0', 'softmax_weight', 'softmax_bias'])
 def test_gradient_equals_finite_differences_of_numpy(name):
     model = Model()
-    gradient_name = name + '@GRAD'
-    if name == 'embedding_para':  # sparse: made dense for the comparison
-        with fluid.program_guard(model.program):
-            block = model.program.global_block()
-            merged = block.create_var(name='merged', type=fluid.core.VarDesc.VarType.SELECTED_ROWS)
-            block.append_op(type='merge_selected_rows', inputs={'X': gradient_name}, outputs={'Out': merged})
-            dense = block.create_var(name='dense', dtype='float32')
-            block.append_op(type='get_tensor_from_selected_rows', inputs={'X': merged}, outputs={'Out': dense})
-        gradient = np.zeros([CONFIG['vocab_size'], CONFIG['embed_size']])
-        rows = sorted(set(sum(SENTENCES, [])))
-        gradient[rows] = model.run(['dense'])[0]
-    else:
-        gradient = model.run([gradient_name])[0]
+    gradient = model.gradient(name)
 
     def loss():
         return sum(part.sum() for sentence in SENTENCES

@@ -1,0 +1,145 @@
+# -*- coding: utf-8 -*-
+"""Our tagger beside Baidu's released LAC on the same raw sentences of the PKU test set: F1 and speed on one CPU thread.
+
+    python benchmark/lac_peer.py --model DIR
+
+LAC==2.1.2 holds its own model. It is run in .venv-lac, which env.sh makes for it. It follows another standard than the
+People's Daily: 江泽民, 1月30日 and 一种 are one word each for LAC, and two in the gold standard. So its F1 says how far the
+two standards are apart as well as how good LAC is, while ours was trained on this newspaper in this standard.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+import cli  # noqa: E402
+import devices  # noqa: E402
+from checkpoint import write_json  # noqa: E402
+from lac_finetune import infer  # noqa: E402
+from lac_finetune.evaluation import OUTSIDE, Score, ratios  # noqa: E402
+from lac_finetune.reader import read_tagged  # noqa: E402
+from reader import InputError  # noqa: E402
+
+# The tags that both have: under one name, and under LAC's name: PKU's. LAC alone has nw (title of a work), xc (other
+# function word) and O; PKU alone Ag b Bg Dg e h i j k l Mg Ng nx o Rg Tg Vg Yg y z. These count for segmentation only:
+# a word with such a tag is neither a predicted word (precision) nor a gold one (recall) of the tagging score. Where the
+# gold tag is PKU's alone and LAC says n, that n is still a mistake of LAC.
+SHARED = {tag: tag for tag in 'a ad an c d f m n nr ns nt nz p q r s t u v vd vn w'.split()}
+SHARED.update(PER='nr', LOC='ns', ORG='nt', TIME='t')
+
+PEER_BATCH = 128  # sentences; LAC is as fast from 64 to 1,024 at a time, and slower with fewer
+PASSES = 3
+WORKER = '--worker'  # first argument of the processes that main starts, one for each tagger
+
+# env.sh sets $PYTHON, and what MKL needs to be fast on this processor. One thread is all that LAC ever uses (its
+# predictor sets that itself), so both have one, and both run on the CPU. --no-deps, as LAC asks for paddlepaddle.
+SETTINGS = {'root': ROOT, 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+START = 'exec "$PYTHON" "$@"'
+FIND_PYTHON = '. "$root/env.sh"\n'
+FIND_LAC = '''
+if ! "$PYTHON" -m pip freeze 2>/dev/null | grep -qxF LAC==2.1.2; then
+    [ "$managed" = yes ] || fail "$PYTHON has no LAC==2.1.2: install it there, or leave out --peer_python"
+    echo "installing LAC==2.1.2 into $VENV"
+    said=$("$PYTHON" -m pip --disable-pip-version-check install --no-deps LAC==2.1.2 2>&1) ||
+        fail "cannot install LAC==2.1.2 into $VENV: $(last_line "$said")"
+fi
+'''
+
+
+def work(texts, output, model=None):
+    """Tags a file of sentences with our model, or else with LAC; writes {words, seconds} to a file.
+
+    Seconds are those of the fastest pass over all the sentences, after one that warms up; loading is not in them.
+    """
+    blocks = [lines for lines, _ in infer.read_blocks([texts])]
+    if model:
+        run = infer.load(model, devices.places(False)[0])  # cut into batches as infer.py does it
+    else:
+        from LAC import LAC  # here, as only its own environment has it
+        peer = LAC(mode='lac')
+        lines = [line.strip() for block in blocks for line in block]
+        blocks = [lines[start:start + PEER_BATCH] for start in range(0, len(lines), PEER_BATCH)]
+
+        def run(block):
+            return [list(zip(*columns)) for columns in peer.run(block)]
+
+    seconds = []
+    for _ in range(1 + PASSES):
+        start = time.time()
+        words = [sentence for block in blocks for sentence in run(block)]
+        seconds.append(time.time() - start)
+    write_json(output, {'words': words, 'seconds': min(seconds[1:])})
+
+
+def start_worker(name, directory, script, environment, model=()):
+    """What a worker writes about the sentences in directory/texts; ends with code 2 if it cannot be started."""
+    paths = [os.path.join(directory, file_name) for file_name in ('texts', 'output')]
+    command = ['sh', '-euc', script + START, os.path.basename(__file__), os.path.abspath(__file__), WORKER]
+    code = subprocess.call(command + paths + list(model), env=dict(environment, **SETTINGS))
+    if code == 2:
+        sys.exit(2)  # it has said why
+    if code:
+        raise InputError('%s ended with exit code %d; see above' % (name, code))
+    with io.open(paths[1], encoding='utf-8') as handle:
+        return json.load(handle)
+
+
+def evaluate(name, texts, found, gold):
+    """The Score of the words found in each text; ValueError unless they are the characters of that text."""
+    if len(found) != len(texts):
+        raise ValueError('%s has made %d sentences of %d' % (name, len(found), len(texts)))
+    score = Score()
+    for text, words, sentence in zip(texts, found, gold):
+        if ''.join(word for word, _ in words) != text:
+            raise ValueError('%s has changed the characters of %s: %s' % (name, sentence.place, text))
+        score.add(*[[(word, SHARED.get(tag, OUTSIDE)) for word, tag in side]
+                    for side in (words, zip(sentence.words, sentence.tags))])
+    return score
+
+
+def main():
+    parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', required=True, help='model directory that lac_finetune/train.py wrote')
+    parser.add_argument('--data', default=os.path.join(ROOT, 'data/pku'), help='what data/download.sh made')
+    parser.add_argument('--peer_python', help='a Python that has LAC==2.1.2; by default that of .venv-lac')
+    args = parser.parse_args()
+    path = os.path.join(args.data, 'lac', 'test.tsv')
+    if not os.path.isfile(path):
+        raise InputError('%s: no such file; make it with sh data/download.sh, or name its directory with --data' % path)
+    gold, _ = read_tagged(path)
+    texts = [''.join(sentence.words) for sentence in gold]
+
+    ours, peer = dict(os.environ, PYTHON=sys.executable), dict(os.environ, PYTHON=args.peer_python or '')
+    if not args.peer_python:  # named active as well, it is used though another environment that has fluid is active
+        peer['VENV'] = peer['VIRTUAL_ENV'] = os.path.join(ROOT, '.venv-lac')
+    directory = tempfile.mkdtemp()
+    try:
+        with io.open(os.path.join(directory, 'texts'), 'w', encoding='utf-8', newline='\n') as handle:
+            handle.writelines(text + '\n' for text in texts)
+        results = [('ours', start_worker('ours', directory, FIND_PYTHON, ours, [args.model])),
+                   ('LAC 2.1.2', start_worker('LAC 2.1.2', directory, FIND_PYTHON + FIND_LAC, peer))]
+    finally:
+        shutil.rmtree(directory)
+
+    characters, rows = sum(map(len, texts)), []
+    for name, result in results:
+        score = evaluate(name, texts, result['words'], gold)
+        ratios = ratios(score.segmentation) + ratios(score.tagging)
+        rows.append((name,) + tuple(100 * ratio for ratio in ratios) + (characters / result['seconds'],))
+    print('%s: %d sentences, %d characters, %d words, of which %d have a tag that both know. One CPU thread, fastest '
+          'of %d passes.\n' % (path, len(texts), characters, score.segmentation[2], score.tagging[2], PASSES))
+    print('| tagger | segmentation P | R | F1 | tagging P | R | F1 | characters/s |\n' + '|---' * 8 + '|')
+    for row in rows:
+        print('| %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %d |' % row)
+
+
+if __name__ == '__main__':
+    cli.run((lambda: work(*map(cli.as_text, sys.argv[2:]))) if sys.argv[1:2] == [WORKER] else main)
