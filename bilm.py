@@ -196,27 +196,25 @@ def _cross_entropy(hidden, weight, bias, true_logit, missed=None):
         float32 [N, 1].
     """
     def constant(x):
-        x = layers.assign(x)
         x.stop_gradient = True
         return x
 
     def ones(x):
-        return layers.scale(constant(x), scale=0., bias=1.)
+        return constant(layers.scale(x, scale=0., bias=1.))
 
     words = layers.concat([weight, bias, ones(bias)], axis=1)
     rows = layers.concat([hidden, ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
-    exp = layers.exp(layers.matmul(constant(rows), constant(words), transpose_y=True))
-    exp.stop_gradient = True
+    exp = constant(layers.exp(layers.matmul(rows, words, transpose_y=True)))
     summed = layers.matmul(exp, words)
     total = constant(layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1]))
     if missed is not None:
-        total = total + missed
+        total = constant(total + missed)
     with_gradient = layers.reduce_sum(summed * rows, dim=1, keep_dim=True) / total
-    # The first term is the value, the others are 0 together and give the gradient.
-    return layers.log(total) + (with_gradient - constant(with_gradient))
+    # The first term is the value; the others together are 0 and give the gradient.
+    return layers.log(total) + (with_gradient - constant(layers.assign(with_gradient)))
 
 
-def language_model(config, dropout=0., random_seed=0, sampled=False):
+def language_model(config, dropout=0., random_seed=0, training=False, sampled=False):
     """The bidirectional language model (equation 1 of the paper), for both directions the same softmax.
 
     Feeds: `tokens`, int64 LoD [N, 1]: <S> w_1 … w_n of each sentence, what the forward direction reads and the
@@ -231,7 +229,8 @@ def language_model(config, dropout=0., random_seed=0, sampled=False):
         config: dict of sizes, see PUBLISHED_CONFIG.
         dropout: rate of dropping each layer's input and the last output; 0 for evaluation.
         random_seed: of the initial values.
-        sampled: the softmax of training is sampled; evaluation takes the full one.
+        training: make the gradient of the softmax by hand, see _cross_entropy.
+        sampled: take the sampled softmax, for training alone.
 
     Returns:
         Cross entropy in nats of each token, forward and backward: two float32 [N, 1]; row k belongs to row k of
@@ -248,29 +247,31 @@ def language_model(config, dropout=0., random_seed=0, sampled=False):
     helper = LayerHelper('softmax')
     weight, bias = [parameters.create(helper, name) for name in SOFTMAX_PARAMETERS]
 
-    def rows(ids, log_counts):
-        """Rows of the softmax's weight and bias, the bias corrected for the sampling."""
-        table = layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
-                                 param_attr=parameters.attr('softmax_weight'))
+    def rows(ids, log_counts=None):
+        """Rows of the softmax's weight and bias, the bias corrected for the sampling if there is one."""
         # Without overwrite=False, the gradient of a word that occurs several times would be that of one of them.
-        column = layers.reshape(layers.gather(bias, layers.reshape(ids, [-1]), overwrite=False), [-1, 1])
-        return table, column - log_counts
+        row_bias = layers.reshape(layers.gather(bias, layers.reshape(ids, [-1]), overwrite=False), [-1, 1])
+        if log_counts is None:
+            return layers.gather(weight, layers.reshape(ids, [-1]), overwrite=False), row_bias
+        return layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
+                                param_attr=parameters.attr('softmax_weight')), row_bias - log_counts
 
+    all_rows = weight, layers.reshape(bias, [-1, 1])
     if sampled:
-        sample_rows = rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
-                           fluid.data('sample_log_counts', shape=[None, 1], dtype='float32'))
+        all_rows = rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
+                        fluid.data('sample_log_counts', shape=[None, 1], dtype='float32'))
     losses = []
     for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
         hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
-        if sampled:
-            log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32')
-                                  for part in ('_log_counts', '_missed')]
-            true_weight, true_bias = rows(predicted, log_counts)
-            true_logit = layers.reduce_sum(hidden * true_weight, dim=1, keep_dim=True) + true_bias
-            losses.append(_cross_entropy(hidden, sample_rows[0], sample_rows[1], true_logit, missed))
-        else:
+        if not training and not sampled:
             logits = layers.elementwise_add(layers.matmul(hidden, weight, transpose_y=True), bias)
             losses.append(layers.softmax_with_cross_entropy(logits, predicted))
+            continue
+        log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
+                              for part in ('_log_counts', '_missed')]
+        true_weight, true_bias = rows(predicted, log_counts)
+        true_logit = layers.reduce_sum(hidden * true_weight, dim=1, keep_dim=True) + true_bias
+        losses.append(_cross_entropy(hidden, all_rows[0], all_rows[1], true_logit, missed))
     return losses
 
 

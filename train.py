@@ -37,7 +37,8 @@ def build(config, args):
     with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
         loss_scale = fluid.data('loss_scale', [1], dtype='float32')
         fw, bw = [fluid.layers.reduce_sum(loss) * loss_scale
-                  for loss in bilm.language_model(config, args.dropout, args.random_seed, args.sample_softmax)]
+                  for loss in bilm.language_model(config, args.dropout, args.random_seed, training=True,
+                                                  sampled=args.sample_softmax)]
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = (fw + bw) * (0.5 * args.num_steps)
         clip = fluid.clip.GradientClipByGlobalNorm(args.max_grad_norm)
@@ -144,7 +145,7 @@ def train(args):
     if load_dir:
         state.update(checkpoint.load_state(exe, load_dir, main_program, fixed))
 
-    executor = fluid.ParallelExecutor(use_cuda=use_gpu, loss_name=loss, main_program=main_program)
+    executor = devices.executor(main_program, places, loss)
     evaluator = Evaluator(config, dev_reader, places, executor)
     print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
           % (len(places), 'GPU' if use_gpu else 'CPU', len(vocabulary), args.embed_size, args.hidden_size,

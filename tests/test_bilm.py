@@ -32,10 +32,10 @@ def feed_of(sentences, **others):
 class Model(object):
     """A language model with random parameters, large enough that both clips are active."""
 
-    def __init__(self, config=CONFIG, dropout=0., sampled=False):
+    def __init__(self, config=CONFIG, dropout=0., **options):
         self.program, startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
-            self.losses = bilm.language_model(config, dropout, sampled=sampled)
+            self.losses = bilm.language_model(config, dropout, **options)
             self.loss = sum(fluid.layers.reduce_sum(loss) for loss in self.losses)
             fluid.backward.append_backward(self.loss)
         self.exe = fluid.Executor(fluid.CPUPlace())
@@ -73,8 +73,9 @@ class Model(object):
         return [op.output('Projection')[0] for op in self.program.global_block().ops if op.type == 'lstmp']
 
 
-def test_loss_equals_numpy_and_both_clips_are_active():
-    model = Model()
+@pytest.mark.parametrize('training', [False, True])
+def test_loss_equals_numpy_and_both_clips_are_active(training):
+    model = Model(training=training)
     expected = [numpy_bilm.cross_entropy(sentence, model.values, CONFIG) for sentence in SENTENCES]
     for loss, reference in zip(model.run(model.losses), zip(*expected)):
         np.testing.assert_allclose(loss[:, 0], np.concatenate(reference), atol=1e-5)
@@ -96,8 +97,9 @@ def test_hidden_states_of_each_layer_and_direction_equal_numpy():
 
 @pytest.mark.parametrize('name', ['embedding_para', 'fw_layer1_gate_w', 'bw_layer2_gate_w', 'lstmp_0.w_0', 'lstmp_1.w_1',
                                   'lstmp_2.b_0', 'lstmp_3.w_0', 'softmax_weight', 'softmax_bias'])
-def test_gradient_equals_finite_differences_of_numpy(name):
-    model = Model()
+@pytest.mark.parametrize('training', [False, True])
+def test_gradient_equals_finite_differences_of_numpy(name, training):
+    model = Model(training=training)
     gradient = model.gradient(name)
 
     def loss():

@@ -1,0 +1,73 @@
+# -*- coding: utf-8 -*-
+"""What every speed benchmark shares: sizes as flags, the work in a token, and how a result is told.
+
+The peers run in environments of their own, so this needs nothing but the standard library.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import argparse
+import io
+import json
+import math
+import random
+import resource
+
+
+def parser(description, **changed):
+    """A parser with the sizes of the network (by default the published ones) and of the batch."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    sizes = [('vocab_size', 52445, 'words'), ('embed_size', 512, 'embedding and projection'),
+             ('hidden_size', 4096, 'LSTM cell'), ('num_layers', 2, 'LSTM layers in each direction'),
+             ('batch_size', 128, 'sentences in a batch'), ('num_steps', 20, 'tokens in each sentence'),
+             ('num_samples', 8192, 'candidates of the sampled softmax; 0: the full one'),
+             ('steps', 5, 'steps measured'), ('warm_up', 2, 'steps before that')]
+    for name, default, text in sizes:
+        result.add_argument('--' + name, type=int, default=changed.get(name, default), help=text)
+    result.add_argument('--inference', action='store_true', help='the vectors of the layers alone, not training')
+    result.add_argument('--output', default='', help='a file to which the result is added as a line of JSON')
+    return result
+
+
+def flop_per_token(args):
+    """Floating point operations of the matrix products for one token: backward takes twice those of forward.
+
+    In each direction and layer: input to 4 gates, recurrent projection to 4 gates, cell to projection; then the
+    softmax. The step's other work (gates, optimizer, embedding) counts nothing, as it takes no products.
+    """
+    layer = 2 * (2 * args.embed_size * 4 * args.hidden_size + args.hidden_size * args.embed_size)
+    softmax = 2 * args.embed_size * (args.num_samples or args.vocab_size)
+    if args.inference:
+        return 2 * args.num_layers * layer
+    return 3 * 2 * (args.num_layers * layer + softmax)
+
+
+def sentences(args, number, seed=0):
+    """Lists of num_steps - 1 word ids, log-uniform over the words behind <S>, </S> and <UNK>."""
+    draw, words = random.Random(seed).random, args.vocab_size - 3
+    return [[2 + int(math.exp(draw() * math.log(words + 1))) for _ in range(args.num_steps - 1)] for _ in range(number)]
+
+
+def report(name, args, seconds, gflops=None):
+    """Prints the result of a benchmark: tokens a second by the median of the steps, and the fraction of the limit.
+
+    Args:
+        name: of the program measured.
+        seconds: of each step, list.
+        gflops: rate of matrix products, measured in this process.
+    """
+    middle = sorted(seconds)[len(seconds) // 2]
+    tokens = args.batch_size * args.num_steps * getattr(args, 'devices', 1)
+    result = {'name': name, 'tokens_per_second': tokens / middle,
+              'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+              'work': 'inference' if args.inference else 'training'}
+    result.update({key: value for key, value in vars(args).items() if key not in ('output', 'inference')})
+    text = '%s: %d tokens/s' % (name, result['tokens_per_second'])
+    if gflops:
+        result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args)
+        text += ', %.2f of the %d that matrix products at %.0f GFLOPS allow' % (
+            result['tokens_per_second'] / result['limit'], result['limit'], gflops)
+    print('%s, peak memory %d MB, %d steps of %d x %d' % (text, result['peak_memory_mb'], len(seconds), args.batch_size,
+                                                        args.num_steps))
+    if args.output:
+        with io.open(args.output, 'a', encoding='utf-8') as output:
+            output.write(u'%s\n' % json.dumps(result, sort_keys=True))

@@ -1,0 +1,134 @@
+# -*- coding: utf-8 -*-
+"""Speed of this project: training with train.py's own reader, program and executor, or ELMo's vectors at inference.
+
+    . ./env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2]
+
+Beside it the rate of large matrix products, by the same BLAS and executor and as many threads in the same process.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+import numpy as np
+import paddle.fluid as fluid
+from paddle.fluid import profiler
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
+import bilm  # noqa: E402
+import common  # noqa: E402
+import devices  # noqa: E402
+import train  # noqa: E402
+from args import parse_args  # noqa: E402
+from reader import BucketedReader, Vocabulary, prefetch  # noqa: E402
+
+
+def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
+    """GFLOPS of products of square matrices, one at a time in each thread; the best of the rounds."""
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup), fluid.unique_name.guard('sgemm'):
+        ends = []
+        for _ in range(threads):
+            x = matrix = fluid.layers.create_parameter([size, size], 'float32')
+            for _ in range(times):
+                x = fluid.layers.matmul(x, matrix)
+            ends.append(fluid.layers.slice(x, axes=[0, 1], starts=[0, 0], ends=[1, 1]).name)
+    with fluid.scope_guard(fluid.Scope()):
+        fluid.Executor(places[0]).run(startup)
+        executor = devices.executor(program, places, threads=threads)
+        seconds = []
+        for _ in range(1 + rounds):
+            start = time.time()
+            executor.run(ends)
+            seconds.append(time.time() - start)
+    return len(places) * len(ends) * times * 2e-9 * size ** 3 / min(seconds[1:])
+
+
+def write_text(directory, args, number):
+    """A vocabulary and a text of so many sentences; returns their paths."""
+    words = ['<S>', '</S>', '<UNK>'] + ['w%d' % number for number in range(3, args.vocab_size)]
+    paths = [os.path.join(directory, name) for name in ('vocabulary.txt', 'text.txt')]
+    sentences = (' '.join(words[id] for id in sentence) for sentence in common.sentences(args, number))
+    for path, lines in zip(paths, (words, sentences)):
+        with io.open(path, 'w', encoding='utf-8') as output:
+            output.writelines(line + '\n' for line in lines)
+    return paths
+
+
+def training(args, places, vocabulary, text):
+    """A function that trains a step, with the batches made in the background."""
+    flags = parse_args(['--train_path', text, '--test_path', text, '--vocab_path', vocabulary.path,
+                        '--optim', args.optim, '--batch_size', '%d' % args.batch_size,
+                        '--num_steps', '%d' % args.num_steps, '--sample_softmax', '%s' % bool(args.num_samples),
+                        '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
+    config = network(args, vocabulary)
+    reader = BucketedReader([text], vocabulary, args.batch_size * args.num_steps * len(places), len(places))
+    program, startup, loss, parts = train.build(config, flags)
+    fluid.Executor(places[0]).run(startup)
+    executor = devices.executor(program, places, loss, threads=args.threads)
+
+    def batches():
+        for epoch in itertools.count():
+            for batch in train.steps(reader, {'position': reader.start(epoch), 'step': 0}, vocabulary, places, config,
+                                     flags):
+                yield batch
+
+    stream = prefetch(batches())
+    return lambda: executor.run(parts, next(stream)[1])
+
+
+def inference(args, places, vocabulary, text):
+    """A function that computes the vectors of a batch, the mix of all layers."""
+    config = network(args, vocabulary)
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup), fluid.unique_name.guard():
+        word = fluid.data('word', [None, 1], dtype='int64', lod_level=1)
+        vectors = bilm.elmo_encoder(bilm.emb(word, config), config)
+    fluid.Executor(places[0]).run(startup)
+    executor = devices.executor(program, places, threads=args.threads)
+    ids = np.array(common.sentences(args, args.batch_size)).reshape(-1, 1)
+    feed = [{'word': fluid.create_lod_tensor(ids, [[args.num_steps - 1] * args.batch_size], place)} for place in places]
+    return lambda: executor.run([vectors.name], feed, return_numpy=False)
+
+
+def network(args, vocabulary):
+    return dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=args.embed_size,
+                hidden_size=args.hidden_size, num_layers=args.num_layers)
+
+
+def main():
+    parser = common.parser('Tokens a second of training or inference, and the limit that matrix products set.')
+    parser.add_argument('--devices', type=int, default=1, help='CPU replicas; batch_size is that of each')
+    parser.add_argument('--threads', type=int, default=2, help='threads of each replica that run operators side by side')
+    parser.add_argument('--optim', default='adagrad', help='as in train.py')
+    parser.add_argument('--profile', default='', help='also write a profile of three more steps to this file')
+    args = parser.parse_args()
+    os.environ['CPU_NUM'] = str(args.devices)
+    places = devices.places(False)
+    gflops = sgemm_rate(places, args.threads)
+    directory = tempfile.mkdtemp()
+    try:
+        vocabulary_path, text = write_text(directory, args, 8 * args.devices * args.batch_size)
+        step = (inference if args.inference else training)(args, places, Vocabulary(vocabulary_path), text)
+        seconds = []
+        for _ in range(args.warm_up + args.steps):
+            start = time.time()
+            step()
+            seconds.append(time.time() - start)
+        if args.profile:
+            with profiler.profiler(str('CPU'), str('total'), args.profile):
+                for _ in range(3):
+                    step()
+    finally:
+        shutil.rmtree(directory)
+    common.report('fluid', args, seconds[args.warm_up:], gflops)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,48 @@
+# -*- coding: utf-8 -*-
+"""The results that benchmark/compare.sh gathered, as a markdown table of medians: python benchmark/table.py FILE"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import collections
+import io
+import json
+import sys
+
+PEERS = ('torch', 'bilm-tf')
+
+
+def median(values):
+    values = sorted(values)
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+
+
+def setting(run):
+    """What was measured, in words; programs that did the same work have the same."""
+    text = '%s, %d words, %d/%d x %d, batch %d x %d' % tuple(run[key] for key in (
+        'work', 'vocab_size', 'embed_size', 'hidden_size', 'num_layers', 'batch_size', 'num_steps'))
+    if run['work'] == 'training':
+        text += ', sampled %d' % run['num_samples'] if run['num_samples'] else ', full softmax'
+    devices, threads = run.get('devices', 1), run.get('threads', 2)  # a peer has one device and all cores, as ours has
+    if (devices, threads) != (1, 2):
+        text += ', devices x threads: %d x %d' % (devices, threads)
+    return text
+
+
+def main():
+    settings = collections.OrderedDict()
+    with io.open(sys.argv[1], encoding='utf-8') as lines:
+        for run in map(json.loads, lines):
+            programs = settings.setdefault(setting(run), collections.OrderedDict())
+            programs.setdefault(run['name'], []).append(run)
+    print('| setting | program | runs | tokens/s | of the limit | times torch | times bilm-tf | peak memory, MB |')
+    print('|---|---|' + '---:|' * 6)
+    for name, programs in settings.items():
+        speeds = {program: median([run['tokens_per_second'] for run in runs]) for program, runs in programs.items()}
+        for program, runs in programs.items():
+            ratios = ['%.2f' % (speeds[program] / speeds[peer]) if peer in speeds else '' for peer in PEERS]
+            cells = [name, 'ours' if program == 'fluid' else program, '%d' % len(runs), '%.0f' % speeds[program],
+                     '%.2f' % median([run['tokens_per_second'] / run['limit'] for run in runs])] + ratios
+            print('| %s | %.0f |' % (' | '.join(cells), median([run['peak_memory_mb'] for run in runs])))
+
+
+if __name__ == '__main__':
+    main()
