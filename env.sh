@@ -158,8 +158,9 @@ case $managed$said in no*cuda=False) DEVICE=cpu ;; esac # a GPU, but a fluid tha
 cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 CPU_NUM=${CPU_NUM:-1}
 case $CPU_NUM in
-    [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) threads=$((cores / CPU_NUM)) ;;
-    *) threads=$cores ;; # no number of devices; train.py says so
+    # Each device runs two operators at a time, those of the two directions; threads within them would get in the way.
+    [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) threads=$((cores / CPU_NUM / 2)) ;;
+    *) threads=1 ;; # no number of devices; train.py says so
 esac
 [ "$threads" -ge 1 ] || threads=1
 # The threads are those of MKL: given as OMP_NUM_THREADS they do the same, but fluid warns of any number above 1.

@@ -2,7 +2,7 @@
 # Pretraining on the sample in data/: sh run.sh [option of train.py]... Finds or makes the environment (see env.sh).
 set -eu
 
-# The published sizes ask for a GPU. With the small ones the sample takes about two minutes on 2 CPU cores.
+# The published sizes ask for a GPU. With the small ones the sample takes about a minute on 2 CPU cores.
 gpu_sizes='--embed_size 512 --hidden_size 4096 --num_layers 2 --batch_size 128 --num_steps 20'
 cpu_sizes='--embed_size 64 --hidden_size 256 --num_layers 2 --batch_size 8 --num_steps 20'
 cpu_sizes="$cpu_sizes --dropout 0.3 --max_epoch 20 --log_interval 100"

@@ -280,9 +280,9 @@ def test_the_gpu_is_used_where_smi_and_fluid_know_it(machine, cuda, smi, device)
 # What is exported
 
 @pytest.mark.parametrize('cpu_num, omp, wanted', [
-    (None, None, ('1', '8', '1')), ('3', None, ('3', '2', '1')), ('16', None, ('16', '1', '1')),
-    ('2', '5', ('2', '5', '5')), ('0', None, ('0', '8', '1')), ('08', None, ('08', '8', '1')),
-    ('two', None, ('two', '8', '1'))])
+    (None, None, ('1', '4', '1')), ('3', None, ('3', '1', '1')), ('16', None, ('16', '1', '1')),
+    ('2', '5', ('2', '5', '5')), ('0', None, ('0', '1', '1')), ('08', None, ('08', '1', '1')),
+    ('two', None, ('two', '1', '1'))])
 def test_threads(fluid_machine, cpu_num, omp, wanted):
     environment = {name: value for name, value in (('CPU_NUM', cpu_num), ('OMP_NUM_THREADS', omp)) if value}
     fluid_machine.run('run.sh', **environment)
