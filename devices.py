@@ -35,7 +35,7 @@ def executor(program, devices, loss=None, share_vars_from=None, threads=2):
     """A fluid.ParallelExecutor of a program; `loss`, the name of a variable, if it trains.
 
     On each CPU replica so many threads run operators that do not wait for one another, as those of the two directions
-    of a biLM: they are as fast as two threads within each operator where matrices are large, and faster elsewhere.
+    of a biLM: unlike threads within each operator, they share all of its work, not the matrix products alone.
     """
     strategy = fluid.ExecutionStrategy()
     use_gpu = isinstance(devices[0], fluid.CUDAPlace)

@@ -6,8 +6,6 @@
 #   PUBLISHED, SMALL  options of benchmark/speed.py for the two networks (default: the published sizes and small ones)
 set -eu
 
-all='? hours' # what the default takes on 2 cores, without the installation
-
 output=${1:?name a file for the results}
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 rounds=${ROUNDS:-3}
@@ -61,16 +59,16 @@ compare() {
     done
 }
 
-# From PyPI it brings several GB of CUDA's libraries, which stay unused.
+# It may bring CUDA's libraries along, which stay unused.
 make_peer torch 3.11 torch==2.13.0 numpy==2.4.6
 torch=$PYTHON
-# tensorflow: the last 1.15, which bilm is written for; 3.7 is the last Python that has it. protobuf: TensorFlow takes
-# 4 and later, but cannot be imported with them. numpy: the last with which that import gives no warnings.
+# tensorflow: the last 1.15, which bilm is written for; 3.7 is the last Python that has it. protobuf and numpy: of its
+# time, as pip would take later ones.
 make_peer bilm-tf 3.7 tensorflow==1.15.5 bilm==0.1.post5 protobuf==3.20.3 numpy==1.16.6
 bilm_tf=$PYTHON
 export CUDA_VISIBLE_DEVICES= # all on the CPU
 
-echo "this takes about $all on 2 CPU cores, $rounds rounds of each; the results go to $output"
+echo "$rounds rounds of each program, of which the published sizes take longest; the results go to $output"
 started=$(date +%s)
 # shellcheck disable=SC2086 # $published and $small are several words
 {
