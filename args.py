@@ -41,7 +41,6 @@ def parse_args(argv=None):
     group.add_argument('--max_steps', type=non_negative_int, default=0, help='stop after this many steps; 0: no limit')
     group.add_argument('--random_seed', type=number(int, low=0, high=2 ** 31 - 1), default=1,
                        help='of initial values, order of the text and dropout: the same seed gives the same run')
-
     group.add_argument('--sample_softmax', type=boolean, default=None,
                        help='train with a softmax over candidates drawn for each step; by default where the vocabulary '
                             'is at least 4 times their number')

@@ -250,9 +250,10 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
     def rows(ids, log_counts=None):
         """Rows of the softmax's weight and bias, the bias corrected for the sampling if there is one."""
         # Without overwrite=False, the gradient of a word that occurs several times would be that of one of them.
-        row_bias = layers.reshape(layers.gather(bias, layers.reshape(ids, [-1]), overwrite=False), [-1, 1])
+        index = layers.reshape(ids, [-1])
+        row_bias = layers.reshape(layers.gather(bias, index, overwrite=False), [-1, 1])
         if log_counts is None:
-            return layers.gather(weight, layers.reshape(ids, [-1]), overwrite=False), row_bias
+            return layers.gather(weight, index, overwrite=False), row_bias
         return layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
                                 param_attr=parameters.attr('softmax_weight')), row_bias - log_counts
 

@@ -13,7 +13,7 @@ import random
 import resource
 
 
-def parser(description, **changed):
+def parser(description):
     """A parser with the sizes of the network (by default the published ones) and of the batch."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     sizes = [('vocab_size', 52445, 'words'), ('embed_size', 512, 'embedding and projection'),
@@ -22,7 +22,7 @@ def parser(description, **changed):
              ('num_samples', 8192, 'candidates of the sampled softmax; 0: the full one'),
              ('steps', 5, 'steps measured'), ('warm_up', 2, 'steps before that')]
     for name, default, text in sizes:
-        result.add_argument('--' + name, type=int, default=changed.get(name, default), help=text)
+        result.add_argument('--' + name, type=int, default=default, help=text)
     result.add_argument('--inference', action='store_true', help='the vectors of the layers alone, not training')
     result.add_argument('--output', default='', help='a file to which the result is added as a line of JSON')
     return result
@@ -47,7 +47,7 @@ def sentences(args, number, seed=0):
     return [[2 + int(math.exp(draw() * math.log(words + 1))) for _ in range(args.num_steps - 1)] for _ in range(number)]
 
 
-def report(name, args, seconds, gflops=None):
+def report(name, args, seconds, gflops):
     """Prints the result of a benchmark: tokens a second by the median of the steps, and the fraction of the limit.
 
     Args:
@@ -61,13 +61,11 @@ def report(name, args, seconds, gflops=None):
               'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
               'work': 'inference' if args.inference else 'training'}
     result.update({key: value for key, value in vars(args).items() if key not in ('output', 'inference')})
-    text = '%s: %d tokens/s' % (name, result['tokens_per_second'])
-    if gflops:
-        result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args)
-        text += ', %.2f of the %d that matrix products at %.0f GFLOPS allow' % (
-            result['tokens_per_second'] / result['limit'], result['limit'], gflops)
-    print('%s, peak memory %d MB, %d steps of %d x %d' % (text, result['peak_memory_mb'], len(seconds), args.batch_size,
-                                                        args.num_steps))
+    result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args)
+    print('%s: %d tokens/s, %.2f of the %d that matrix products at %.0f GFLOPS allow, peak memory %d MB, %d steps of '
+          '%d x %d' % (name, result['tokens_per_second'], result['tokens_per_second'] / result['limit'],
+                       result['limit'], gflops, result['peak_memory_mb'], len(seconds), args.batch_size,
+                       args.num_steps))
     if args.output:
         with io.open(args.output, 'a', encoding='utf-8') as output:
             output.write(u'%s\n' % json.dumps(result, sort_keys=True))
