@@ -87,7 +87,7 @@ def convert(lines, name, directory, borders=(DAY_25, DAY_27)):
         shards.close()
         write_lines(os.path.join(directory, 'lac', part + '.tsv'), tagged)
         print('%s: %d sentences' % (part, shards.sentences))
-    vocabulary = counts.vocabulary(min_count=2)
+    vocabulary = counts.vocabulary(min_count=2, characters=True)  # the tagger cuts raw text with it
     write_lines(os.path.join(directory, 'vocabulary.txt'), vocabulary)
     print('vocabulary: %d words, %.2f%% of the words of train' % (len(vocabulary), 100 * counts.coverage(vocabulary)))
 

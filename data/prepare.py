@@ -38,6 +38,8 @@ CLOSERS = '”’」』）】》〉］｝〕〗)]}'
 ENDING = re.compile('[%s%s][%s%s%s"\\s]*' % (FULL_ENDERS, ASCII_ENDERS, FULL_ENDERS, ASCII_ENDERS, re.escape(CLOSERS)),
                     re.UNICODE)
 
+CHARACTER = re.compile('[\ud800-\udbff][\udc00-\udfff]|.', re.DOTALL)  # a rare one is two units in Python 2.7
+
 
 def split_sentences(text):
     """Splits a text after 。！？；… and !?;, their runs (……, ？！), and the closing quotes and brackets that follow.
@@ -200,13 +202,19 @@ class WordCounts(object):
         """How much too low a count can be."""
         return self.prunings * (self.prunings + 1) // 2
 
-    def vocabulary(self, min_count=1, max_size=None):
+    def vocabulary(self, min_count=1, max_size=None, characters=False):
         """<S>, </S>, <UNK>, then the words counted min_count times and more, most frequent first; max_size in all.
 
-        Words of the same count stand in code point order.
+        Words of the same count stand in code point order. With `characters`, those of the words that are left out are
+        words too, counted as often as there: what they are cut into by this vocabulary is then known.
         """
-        words = sorted(((w, n) for w, n in self.counts.items() if n >= min_count),
-                       key=lambda pair: (-pair[1], pair[0].encode('utf-8')))
+        counts = collections.Counter({w: n for w, n in self.counts.items() if n >= min_count})
+        if characters:
+            for word, count in self.counts.items():
+                if count < min_count:
+                    for character in CHARACTER.findall(word):
+                        counts[character] += count
+        words = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0].encode('utf-8')))
         return (list(RESERVED) + [word for word, _ in words])[:max_size]
 
     def coverage(self, words):
@@ -302,7 +310,7 @@ def prepare(args):
             raise InputError('%s: %d document(s), and every %dth goes to dev/, so it would be empty; give more text, a '
                              'lower --dev_every, or another --document' % (source, document, args.dev_every))
         if not args.vocab_path:
-            words = counts.vocabulary(args.min_count or 5, args.max_size)
+            words = counts.vocabulary(args.min_count or 5, args.max_size, args.characters)
             if len(words) == len(RESERVED):
                 raise InputError('%s: no word occurs %d times; lower --min_count' % (source, args.min_count or 5))
             write_lines(os.path.join(work, args.vocab_name), words)
@@ -332,6 +340,8 @@ def parse_args(argv=None):
                         '--output')
     parser.add_argument('--min_count', type=positive_int, help='the new vocabulary has words that occur in train/ this '
                         'often; 5 if not given')
+    parser.add_argument('--characters', action='store_true', help='the new vocabulary also has the characters of the words '
+                        'that are too rare for it, for text that will be cut with it')
     parser.add_argument('--max_size', type=number(int, low=4), help='lines of the new vocabulary at most, with <S>, '
                         '</S> and <UNK>')
     parser.add_argument('--dev_every', type=number(int, low=2), default=6, help='every n-th document goes to dev/')

@@ -60,7 +60,7 @@ CONVERTED = {
     'lac/train.tsv': '猫 爱 鱼 。\tn v n w\n狗 爱 ［ 肉 ］ ！\tn v w n w w\n猫 睡\tn v\n',
     'lac/dev.tsv': '猫 睡 2.5 天 。\tn v m q w\n',
     'lac/test.tsv': '小 猫 爱 鱼\ta n v n\n',
-    'vocabulary.txt': '<S>\n</S>\n<UNK>\n爱\n猫\n',
+    'vocabulary.txt': '<S>\n</S>\n<UNK>\n爱\n猫\n。\n狗\n睡\n肉\n鱼\n！\n［\n］\n',
 }
 
 

@@ -132,6 +132,14 @@ def test_vocabulary_order():
     assert counts.coverage(['丁', '乙', '无']) == 5 / 11
 
 
+def test_vocabulary_with_the_characters_of_rare_words():
+    counts = prepare.WordCounts()
+    counts.add('机器 机器 尔 哈尔滨 哈哈\U00020bb7'.split())
+    assert counts.vocabulary(min_count=2, characters=True) == RESERVED + ['哈', '尔', '机器', '滨', '\U00020bb7']
+    units = prepare.Segmenter(counts.vocabulary(min_count=2, characters=True)[3:])('哈尔滨机器\U00020bb7')
+    assert units == ['哈', '尔', '滨', '机器', '\U00020bb7']
+
+
 def test_counting_in_bounded_memory():
     counts = prepare.WordCounts(limit=10)
     for number in range(100):
