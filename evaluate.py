@@ -57,7 +57,7 @@ class Evaluator(object):
                 np.add.at(sums, line, rows[:, 2:])
                 yield sources, sums[:, :2].astype('int64'), sums[:, 2:]
                 rows = []
-            progress.update(int(step.progress * total))
+            progress.update(int(step.epochs_read * total))
         progress.close()
 
     def evaluate(self, output=None):

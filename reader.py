@@ -110,8 +110,8 @@ class Batch(object):
 
 
 # What one step reads: a Batch for each device of this trainer; the tokens of all devices of all trainers; where
-# reading resumes after it; and the share of the epoch read with it, from 0 to 1.
-GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens position progress')
+# reading resumes after it; and how often the text has been read with it, 2.5 in the middle of the third epoch.
+GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens position epochs_read')
 _Buffer = collections.namedtuple('_Buffer', 'ids starts lengths sources')
 
 
@@ -180,7 +180,7 @@ class BucketedReader(object):
                 chosen = batches[number]
                 yield GlobalBatch([Batch(buffered, chosen[part::self.num_parts]) for part in self.my_parts],
                                   int(buffered.lengths[chosen].sum()), resume,
-                                  (first + (last - first) * (number + 1) / len(batches)) / sum(sizes))
+                                  epoch + (first + (last - first) * (number + 1) / len(batches)) / sum(sizes))
             position = following
 
     def _random(self, *key):

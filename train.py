@@ -31,7 +31,8 @@ def build(config, args):
     """The training program, its startup program, the name of the loss, and those of its parts, forward and backward.
 
     Each device is fed `loss_scale`, float32 [1]: number of devices / tokens of the step on all of them. As fluid
-    averages the gradients of the devices, a step minimises the mean over all tokens, whatever each device got.
+    averages the gradients of the devices, a step minimises the mean over all tokens, whatever each device got. With
+    linear_decay it is fed `learning_rate`, float32 [1], too.
     """
     main_program, startup_program = fluid.Program(), fluid.Program()
     with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
@@ -42,7 +43,8 @@ def build(config, args):
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = (fw + bw) * (0.5 * args.num_steps)
         clip = fluid.clip.GradientClipByGlobalNorm(args.max_grad_norm)
-        OPTIMIZERS[args.optim](args.learning_rate, clip).minimize(loss)
+        rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
+        OPTIMIZERS[args.optim](rate, clip).minimize(loss)
     return main_program, startup_program, loss.name, [fw.name, bw.name]
 
 
@@ -59,6 +61,10 @@ def feed_step(batch, step, vocabulary, places, config, args):
         candidates = sampler.draw(random)
         for feed in feeds:
             feed.update(sampler.feed(candidates, {name: np.array(feed[name]) for name in ('tokens', 'next_tokens')}))
+    if args.linear_decay:
+        done = max(batch.epochs_read / args.max_epoch, (step + 1) / args.max_steps if args.max_steps else 0.)
+        for feed in feeds:
+            feed['learning_rate'] = np.array([args.learning_rate * (1 - done)], dtype='float32')
     for feed, share in zip(feeds, batch.batches):
         scale = len(places) / batch.num_tokens if len(share.lengths) else 0.
         feed['loss_scale'] = np.array([scale], dtype='float32')
@@ -136,7 +142,10 @@ def train(args):
     fixed.update(train_path='%d files, %d bytes' % (len(reader.paths), sum(reader.sizes)), devices=len(places))
     if args.sample_softmax:
         fixed['n_negative_samples_batch'] = args.n_negative_samples_batch
-    state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'best_dev_perplexity': None, 'flags': fixed}
+    if args.linear_decay:
+        fixed.update(max_epoch=args.max_epoch, max_steps=args.max_steps)
+    state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
+             'flags': fixed}
     if load_dir or pretrained:
         names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)
         print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))
@@ -159,8 +168,9 @@ def train(args):
         """Evaluates the dev text, and saves a checkpoint if it is the best so far; returns whether it was."""
         start = time.time()
         _, tokens, _, fw, bw, average = evaluator.evaluate()
-        print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s'
-              % (epoch + 1, state['step'], average, fw, bw, tokens, time.time() - start))
+        print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s, after %s of training'
+              % (epoch + 1, state['step'], average, fw, bw, tokens, time.time() - start,
+                 cli.duration(state['seconds'])))
         best = state['best_dev_perplexity'] is None or average < state['best_dev_perplexity']
         if best:
             state['best_dev_perplexity'] = float(average)
@@ -171,12 +181,14 @@ def train(args):
     finished = state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
     while not finished:
         epoch = state['position']['epoch']
+        start = time.time()
         try:
             for batch, feed in prefetch(steps(reader, dict(state), vocabulary, places, config, args)):
-                start = time.time()
                 losses = np.array(executor.run(parts, feed)).mean(axis=1)
-                state.update(step=state['step'] + 1, position=batch.position, epochs_read=epoch + batch.progress)
-                log.step(epoch, state, batch.num_tokens, losses, time.time() - start)
+                seconds = time.time() - start  # with the wait for the reader, without evaluation and saving
+                state.update(step=state['step'] + 1, position=batch.position, epochs_read=batch.epochs_read,
+                             seconds=state['seconds'] + seconds)
+                log.step(epoch, state, batch.num_tokens, losses, seconds)
 
                 epoch_ended = batch.position['epoch'] > epoch
                 finished = batch.position['epoch'] == args.max_epoch or state['step'] == args.max_steps
@@ -187,6 +199,7 @@ def train(args):
                     save(best=False)
                 if finished:
                     break
+                start = time.time()
         except InputError:  # a bad line far into the text: keep what was learned until there
             if state['step'] > log.start['step']:
                 save(best=False)

@@ -116,7 +116,7 @@ def test_the_bilm_is_frozen_and_the_rest_is_trained(model):
 def test_the_tagger_learns(task, capsys):
     """A handful of sentences by heart: what is trained is what is decoded, aligned and scored."""
     path = os.path.join(DATA, 'dev.tsv')
-    run(task, train_path=path, dev_path=path, test_path=path, max_epoch=60, patience=60, word_emb_dim=16,
+    run(task, train_path=path, dev_path=path, test_path=path, max_epoch=90, patience=90, word_emb_dim=16,
         grnn_hidden_dim=16, dropout=0, base_learning_rate=0.01, log_interval=100)
     output = capsys.readouterr().out.splitlines()
     test = [line for line in output if line.startswith('test')]
@@ -125,9 +125,10 @@ def test_the_tagger_learns(task, capsys):
 
 
 def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):
-    scores = iter([10., 30., 20., 25., 40., 99.])
+    scores, rates = iter([10., 30., 20., 25., 40., 99.]), []
 
     def evaluate(tagger, sentences):
+        rates.append(float(np.array(fluid.global_scope().find_var('learning_rate').get_tensor())))
         score = Score()
         score.tagging = [next(scores), 100, 100]
         return score
@@ -137,6 +138,7 @@ def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):
     output = capsys.readouterr().out
     assert [float(score) for score in re.findall(r'^dev .* F1 ([\d.]+), seg', output, re.M)] == [10, 30, 20, 25]
     assert len(re.findall('^saved', output, re.M)) == 2 and 'stopped' in output
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 5e-4, 5e-4])  # halved after the 20
     assert settings(task.join('model'))['dev_f1'] == 30 and settings(task.join('model'))['test_f1'] == 40
 
 

@@ -171,8 +171,8 @@ def test_resumes_at_the_next_batch_from_any_position(shards, vocabulary, buffer_
     reader = BucketedReader(shards[0], vocabulary, 60, num_devices=2, max_length=16, buffer_tokens=buffer_tokens)
     steps = read_all(reader, epoch=3)
     assert steps[-1].position == reader.start(4)
-    assert steps[-1].progress == 1
-    assert [step.progress for step in steps] == sorted(step.progress for step in steps)
+    assert steps[-1].epochs_read == 4
+    assert [step.epochs_read for step in steps] == sorted(step.epochs_read for step in steps)
     for number, step in enumerate(steps[:-1]):
         rest = list(reader.epoch(step.position))
         assert len(rest) == len(steps) - number - 1

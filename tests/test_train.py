@@ -19,7 +19,7 @@ import numpy_bilm
 import train
 from args import parse_args
 from conftest import random_sentences, write_lines
-from reader import BucketedReader, Vocabulary
+from reader import BucketedReader, InputError, Vocabulary
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 
@@ -32,7 +32,7 @@ def run(corpus, **flags):
 
 def log_lines(output, start):
     """The lines of what was printed that begin with `start`, without what depends on the machine's speed."""
-    return [re.sub(r'[\d.]+ tokens/s.*| in [\d.]+ s', '', line) for line in output.splitlines()
+    return [re.sub(r'[\d.]+ tokens/s.*| in [\d.]+ s.*', '', line) for line in output.splitlines()
             if line.startswith(start)]
 
 
@@ -77,9 +77,9 @@ def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
     return np.array(losses[:steps]), parts_of_steps[:steps]
 
 
-@pytest.mark.parametrize('optim', ['adagrad', 'adam'])
-def test_1_2_and_4_devices_train_alike(corpus, monkeypatch, optim):
-    flags = {'optim': optim, 'learning_rate': 0.2 if optim == 'adagrad' else 0.01}
+@pytest.mark.parametrize('flags', [{'optim': 'adagrad', 'learning_rate': 0.2}, {'optim': 'adam', 'learning_rate': 0.01},
+                                   {'optim': 'adam', 'learning_rate': 0.01, 'linear_decay': True}])
+def test_1_2_and_4_devices_train_alike(corpus, monkeypatch, flags):
     one, _ = losses_of_steps(corpus, 1, monkeypatch, **flags)
     assert one[-1].mean() < one[0].mean() - 0.05  # it learns
     for num_devices in (2, 4):
@@ -255,6 +255,19 @@ def test_other_optimizers_learn_and_go_on(corpus, capsys, optim):
     run(corpus, load_dir=directory, **flags)
     dev = [float(text) for text in re.findall(r'dev .* perplexity ([\d.]+)', capsys.readouterr().out)]
     assert dev == sorted(dev, reverse=True) and len(dev) == 3
+
+
+def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
+    directories = [str(corpus.directory.join(name)) for name in ('steps', 'epochs', 'constant')]
+    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_steps=2, para_save_dir=directories[0])
+    run(corpus, optim='sgd', learning_rate=0.15, max_steps=1, para_save_dir=directories[2])
+    # rates of 0.15 and 0
+    assert same(*[parameters(checkpoint.find(directories[number])) for number in (0, 2)])
+    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_epoch=1, para_save_dir=directories[1])
+    capsys.readouterr()
+    with pytest.raises(InputError) as error:
+        run(corpus, optim='sgd', linear_decay=True, max_epoch=2, load_dir=directories[1])
+    assert 'same max_epoch: 1 there, 2 here' in str(error.value)
 
 
 @pytest.mark.parametrize('num_devices', ['1', '3'])
