@@ -31,7 +31,8 @@ if [ -d "$root/data/pku" ] || sh "$root/data/download.sh"; then
     text=$output/text
     vocabulary=${vocabulary:-$root/data/pku/vocabulary.txt}
     pretrain='--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --num_steps 20 --max_epoch 3'
-    pretrain="$pretrain --sample_softmax True --n_negative_samples_batch 2048 --optim adam --learning_rate 0.004"
+    pretrain="$pretrain --sample_softmax True --n_negative_samples_batch 2048"
+    pretrain="$pretrain --optim adam --learning_rate 0.004 --linear_decay True"
     tagger=
     time='three quarters of an hour'
 else
