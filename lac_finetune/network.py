@@ -1,6 +1,9 @@
 # -*- coding: utf-8 -*-
 """The tagger: word embedding ++ ELMo, stacked bidirectional GRU, linear-chain CRF.
 
+ELMo is the weighted sum of its layers (Peters et al. 2018, equation 1) and each of them beside it: the sum alone gains
+less.
+
 `sizes` is a dict: vocab_size, num_labels, word_emb_dim, grnn_hidden_dim, bigru_num, and `elmo`, the config of the biLM
 or None. Every parameter has a name of its own, so that programs built apart share them, and so does each file.
 """
@@ -42,8 +45,8 @@ def _emission(word, encoded, sizes, drop, random_seed):
     x = layers.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
                          param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))
     if encoded is not None:
-        encoded = layers.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1)
-        x = layers.concat([bilm.weight_layers(encoded), x], axis=1)
+        weighted = bilm.weight_layers(layers.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1))
+        x = layers.concat([weighted, encoded, x], axis=1)
     size = sizes['grnn_hidden_dim']
     for number in range(1, sizes['bigru_num'] + 1):
         x, outputs = drop(x), []
