@@ -132,8 +132,8 @@ def main():
     characters, rows = sum(map(len, texts)), []
     for name, result in results:
         score = evaluate(name, texts, result['words'], gold)
-        ratios = ratios(score.segmentation) + ratios(score.tagging)
-        rows.append((name,) + tuple(100 * ratio for ratio in ratios) + (characters / result['seconds'],))
+        shares = ratios(score.segmentation) + ratios(score.tagging)
+        rows.append((name,) + tuple(100 * share for share in shares) + (characters / result['seconds'],))
     print('%s: %d sentences, %d characters, %d words, of which %d have a tag that both know. One CPU thread, fastest '
           'of %d passes.\n' % (path, len(texts), characters, score.segmentation[2], score.tagging[2], PASSES))
     print('| tagger | segmentation P | R | F1 | tagging P | R | F1 | characters/s |\n' + '|---' * 8 + '|')
