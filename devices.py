@@ -31,11 +31,13 @@ def places(use_gpu=None):
     return fluid.cpu_places(int(number))
 
 
-def executor(program, devices, loss=None, share_vars_from=None, threads=2):
+def executor(program, devices, loss=None, share_vars_from=None, threads=3):
     """A fluid.ParallelExecutor of a program; `loss`, the name of a variable, if it trains.
 
     On each CPU replica so many threads run operators that do not wait for one another, as those of the two directions
-    of a biLM: unlike threads within each operator, they share all of its work, not the matrix products alone.
+    of a biLM: unlike threads within each operator, they share all of its work, not the matrix products alone. The third
+    is there because fluid leaves what becomes ready to the thread that made it so: of two, one often waits while the
+    other has the work of both directions.
     """
     strategy = fluid.ExecutionStrategy()
     use_gpu = isinstance(devices[0], fluid.CUDAPlace)

@@ -47,6 +47,10 @@ def sentences(args, number, seed=0):
     return [[2 + int(math.exp(draw() * math.log(words + 1))) for _ in range(args.num_steps - 1)] for _ in range(number)]
 
 
+def peak_memory_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def report(name, args, seconds, gflops):
     """Prints the result of a benchmark: tokens a second by the median of the steps, and the fraction of the limit.
 
@@ -58,7 +62,7 @@ def report(name, args, seconds, gflops):
     middle = sorted(seconds)[len(seconds) // 2]
     tokens = args.batch_size * args.num_steps * getattr(args, 'devices', 1)
     result = {'name': name, 'tokens_per_second': tokens / middle,
-              'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+              'peak_memory_mb': peak_memory_mb(),
               'work': 'inference' if args.inference else 'training'}
     result.update({key: value for key, value in vars(args).items() if key not in ('output', 'inference')})
     result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args)

@@ -3,7 +3,7 @@
 
     . ./env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2]
 
-Beside it the rate of large matrix products, by the same BLAS and executor and as many threads in the same process.
+Beside it the rate of large matrix products, by the same BLAS, executor and threads in the same process.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -30,11 +30,12 @@ from reader import BucketedReader, Vocabulary, prefetch  # noqa: E402
 
 
 def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
-    """GFLOPS of products of square matrices, one at a time in each thread; the best of the rounds."""
+    """GFLOPS of products of square matrices, two at a time on each device as the biLM has two directions; the best of
+    the rounds."""
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard('sgemm'):
         ends = []
-        for _ in range(threads):
+        for _ in range(min(threads, 2)):
             x = matrix = fluid.layers.create_parameter([size, size], 'float32')
             for _ in range(times):
                 x = fluid.layers.matmul(x, matrix)
@@ -105,7 +106,7 @@ def network(args, vocabulary):
 def main():
     parser = common.parser('Tokens a second of training or inference, and the limit that matrix products set.')
     parser.add_argument('--devices', type=int, default=1, help='CPU replicas; batch_size is that of each')
-    parser.add_argument('--threads', type=int, default=2, help='threads of each replica that run operators side by side')
+    parser.add_argument('--threads', type=int, default=3, help='threads of each replica that run operators side by side')
     parser.add_argument('--optim', default='adagrad', help='as in train.py')
     parser.add_argument('--profile', default='', help='also write a profile of three more steps to this file')
     args = parser.parse_args()
@@ -117,7 +118,9 @@ def main():
         vocabulary_path, text = write_text(directory, args, 8 * args.devices * args.batch_size)
         step = (inference if args.inference else training)(args, places, Vocabulary(vocabulary_path), text)
         seconds = []
-        for _ in range(args.warm_up + args.steps):
+        for number in range(args.warm_up + args.steps):
+            if number == args.warm_up:
+                warm_memory_mb = common.peak_memory_mb()
             start = time.time()
             step()
             seconds.append(time.time() - start)
@@ -127,6 +130,7 @@ def main():
                     step()
     finally:
         shutil.rmtree(directory)
+    print('peak memory after the warm-up: %d MB' % warm_memory_mb)
     common.report('fluid', args, seconds[args.warm_up:], gflops)
 
 
