@@ -31,20 +31,33 @@ def places(use_gpu=None):
     return fluid.cpu_places(int(number))
 
 
-def executor(program, devices, loss=None, share_vars_from=None, threads=3):
-    """A fluid.ParallelExecutor of a program; `loss`, the name of a variable, if it trains.
+class Executor(object):
+    """Runs a program on several devices at a time, each fed its own part of a batch.
 
     On each CPU replica so many threads run operators that do not wait for one another, as those of the two directions
     of a biLM: unlike threads within each operator, they share all of its work, not the matrix products alone. The third
     is there because fluid leaves what becomes ready to the thread that made it so: of two, one often waits while the
     other has the work of both directions.
+
+    Args:
+        program: a fluid.Program.
+        places: list of the devices.
+        loss: name of the loss, if the program trains.
+        share_vars_from: an Executor that has run, whose variables are used.
+        threads: of each CPU replica.
     """
-    strategy = fluid.ExecutionStrategy()
-    use_gpu = isinstance(devices[0], fluid.CUDAPlace)
-    if not use_gpu:
-        strategy.num_threads = threads * len(devices)
-    return fluid.ParallelExecutor(use_cuda=use_gpu, loss_name=loss, main_program=program,
-                                  share_vars_from=share_vars_from, exec_strategy=strategy)
+
+    def __init__(self, program, places, loss=None, share_vars_from=None, threads=3):
+        strategy = fluid.ExecutionStrategy()
+        if not isinstance(places[0], fluid.CUDAPlace):
+            strategy.num_threads = threads * len(places)
+        self._exe = fluid.Executor(places[0])
+        self._program = fluid.CompiledProgram(program).with_data_parallel(
+            loss, exec_strategy=strategy, places=places, share_vars_from=share_vars_from and share_vars_from._program)
+
+    def run(self, fetch_list, feed=None, return_numpy=True):
+        """As fluid.Executor.run; `feed` is a list of one dict a device."""
+        return self._exe.run(self._program, feed, fetch_list, return_numpy=return_numpy)
 
 
 def _lod_tensor(array, lengths, place):

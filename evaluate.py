@@ -37,7 +37,7 @@ class Evaluator(object):
         losses, float64 [S, 2]: summed cross entropy in nats, forward and backward.
         """
         if self.executor is None:  # built at first use: the parameters must be loaded by then
-            self.executor = devices.executor(self.program, self.places, share_vars_from=self.trained)
+            self.executor = devices.Executor(self.program, self.places, share_vars_from=self.trained)
         unk, total, rows = self.reader.vocabulary.unk, sum(self.reader.sizes), []
         progress = cli.Progress('evaluate', total, 'bytes')
         for step in prefetch(self.reader.epoch(self.reader.start())):

@@ -154,7 +154,7 @@ def train(args):
     if load_dir:
         state.update(checkpoint.load_state(exe, load_dir, main_program, fixed))
 
-    executor = devices.executor(main_program, places, loss)
+    executor = devices.Executor(main_program, places, loss)
     evaluator = Evaluator(config, dev_reader, places, executor)
     print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
           % (len(places), 'GPU' if use_gpu else 'CPU', len(vocabulary), args.embed_size, args.hidden_size,

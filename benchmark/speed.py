@@ -42,7 +42,7 @@ def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
             ends.append(fluid.layers.slice(x, axes=[0, 1], starts=[0, 0], ends=[1, 1]).name)
     with fluid.scope_guard(fluid.Scope()):
         fluid.Executor(places[0]).run(startup)
-        executor = devices.executor(program, places, threads=threads)
+        executor = devices.Executor(program, places, threads=threads)
         seconds = []
         for _ in range(1 + rounds):
             start = time.time()
@@ -72,7 +72,7 @@ def training(args, places, vocabulary, text):
     reader = BucketedReader([text], vocabulary, args.batch_size * args.num_steps * len(places), len(places))
     program, startup, loss, parts = train.build(config, flags)
     fluid.Executor(places[0]).run(startup)
-    executor = devices.executor(program, places, loss, threads=args.threads)
+    executor = devices.Executor(program, places, loss, threads=args.threads)
 
     def batches():
         for epoch in itertools.count():
@@ -92,7 +92,7 @@ def inference(args, places, vocabulary, text):
         word = fluid.data('word', [None, 1], dtype='int64', lod_level=1)
         vectors = bilm.elmo_encoder(bilm.emb(word, config), config)
     fluid.Executor(places[0]).run(startup)
-    executor = devices.executor(program, places, threads=args.threads)
+    executor = devices.Executor(program, places, threads=args.threads)
     ids = np.array(common.sentences(args, args.batch_size)).reshape(-1, 1)
     feed = [{'word': fluid.create_lod_tensor(ids, [[args.num_steps - 1] * args.batch_size], place)} for place in places]
     return lambda: executor.run([vectors.name], feed, return_numpy=False)

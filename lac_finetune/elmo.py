@@ -8,6 +8,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import cli
+import devices
 from lac_finetune import network
 from lac_finetune.reader import lod_tensor
 from reader import InputError, length_buckets
@@ -17,17 +18,18 @@ class ElmoLayers(object):
     """The layers 0..L of sentences. They are kept as float16 in a file that is gone with the process.
 
     Args:
-        exe: a fluid.Executor; the biLM's parameters are in the scope.
+        place: the device; the biLM's parameters are in the global scope.
         config: sizes of the biLM.
         directory: where the file is made.
     """
 
-    def __init__(self, exe, config, directory):
-        self._exe, self._width, self._directory = exe, network.elmo_width(config), directory
+    def __init__(self, place, config, directory):
+        self._place, self._width, self._directory = place, network.elmo_width(config), directory
         self._file, self._starts = tempfile.TemporaryFile(dir=directory), {}  # where a sentence begins, by its ids
-        self._program = fluid.Program()
-        with fluid.program_guard(self._program, fluid.Program()), fluid.unique_name.guard():
-            self._layers = network.elmo_layers(network.word_data(), config)
+        program = fluid.Program()
+        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+            self._layers = network.elmo_layers(network.word_data(), config).name
+        self._executor = devices.Executor(program, [place])
 
     def prepare(self, sentences, batch_tokens):
         """Computes the layers of the sentences, lists of ids, and shows the progress."""
@@ -51,8 +53,7 @@ class ElmoLayers(object):
     def _compute(self, sentences):
         if not sentences:
             return
-        layers, = self._exe.run(self._program, feed={'word': lod_tensor(sentences, self._exe.place)},
-                                fetch_list=[self._layers], return_numpy=False)
+        layers, = self._executor.run([self._layers], [{'word': lod_tensor(sentences, self._place)}], return_numpy=False)
         self._file.seek(0, 2)
         start = self._file.tell()
         try:

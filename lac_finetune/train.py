@@ -31,7 +31,7 @@ from lac_finetune.elmo import ElmoLayers  # noqa: E402
 from lac_finetune.evaluation import Score  # noqa: E402
 from lac_finetune.reader import (Example, Units, check_tags, feed_words, lod_tensor,  # noqa: E402
                                  read_tagged, read_tags)
-from reader import InputError, Vocabulary, length_buckets  # noqa: E402
+from reader import InputError, Vocabulary, length_buckets, prefetch  # noqa: E402
 
 LEARNING_RATE = str('learning_rate')  # the variable's name
 
@@ -148,16 +148,18 @@ class Trainer(object):
 
     def __init__(self, sizes, labels, args, place):
         self.sizes, self.args, self.step = sizes, args, 0
-        self.program, startup = fluid.Program(), fluid.Program()
-        with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
-            self.loss = network.training(sizes, labels, args.dropout, args.random_seed)
+        program, startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(program, startup), fluid.unique_name.guard():
+            loss = network.training(sizes, labels, args.dropout, args.random_seed)
             self.learning_rate = args.base_learning_rate
             variable = fluid.layers.create_global_var([1], self.learning_rate, 'float32', persistable=True,
                                                       name=LEARNING_RATE)
             fluid.optimizer.Adam(variable, lazy_mode=True,
-                                 grad_clip=fluid.clip.GradientClipByGlobalNorm(5.)).minimize(self.loss)
+                                 grad_clip=fluid.clip.GradientClipByGlobalNorm(5.)).minimize(loss)
         self.exe = fluid.Executor(place)
         self.exe.run(startup)
+        self.loss = loss.name
+        self.executor = devices.Executor(program, [place], loss.name)
 
     def halve_learning_rate(self):
         """Halves it three times at most: with few sentences, F1 goes up and down long before it is at its best."""
@@ -186,8 +188,8 @@ class Trainer(object):
         lengths = [len(example.ids) for example in examples]
         total = self.args.max_epoch * len(length_buckets(lengths, self.args.batch_tokens))
         losses, units, begin = [], 0, time.time()
-        for feed in self.feeds(examples, elmo_layers, epoch):
-            losses.append(float(self.exe.run(self.program, feed=feed, fetch_list=[self.loss])[0]))
+        for feed in prefetch(self.feeds(examples, elmo_layers, epoch)):
+            losses.append(float(self.executor.run([self.loss], [feed])[0]))
             units += feed['word'].shape()[0]
             self.step += 1
             if self.step % self.args.log_interval == 0:
@@ -289,7 +291,7 @@ def train(args):
         names = checkpoint.load_parameters(trainer.exe, elmo, whole, sizes['elmo'], vocabulary)
         print('loaded %s: %s' % (elmo, ' '.join(names)))
     if sizes['elmo']:
-        elmo_layers = ElmoLayers(trainer.exe, sizes['elmo'], os.path.dirname(os.path.abspath(args.save_dir)))
+        elmo_layers = ElmoLayers(place, sizes['elmo'], os.path.dirname(os.path.abspath(args.save_dir)))
         elmo_layers.prepare([example.ids for example in examples], args.batch_tokens)
 
     program, path = build_decoding(sizes, whole=False)
