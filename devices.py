@@ -51,9 +51,11 @@ class Executor(object):
         strategy = fluid.ExecutionStrategy()
         if not isinstance(places[0], fluid.CUDAPlace):
             strategy.num_threads = threads * len(places)
+        # A single device has its variables in the global scope; told to share them, fluid would print that it need not.
+        shared = share_vars_from._program if share_vars_from and len(places) > 1 else None
         self._exe = fluid.Executor(places[0])
-        self._program = fluid.CompiledProgram(program).with_data_parallel(
-            loss, exec_strategy=strategy, places=places, share_vars_from=share_vars_from and share_vars_from._program)
+        self._program = fluid.CompiledProgram(program).with_data_parallel(loss, exec_strategy=strategy,
+                                                                          share_vars_from=shared, places=places)
 
     def run(self, fetch_list, feed=None, return_numpy=True):
         """As fluid.Executor.run; `feed` is a list of one dict a device."""

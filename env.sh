@@ -173,6 +173,9 @@ if grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null; then
     export MKL_DEBUG_CPU_TYPE="${MKL_DEBUG_CPU_TYPE-5}"
 fi
 
+# fluid's warnings are about itself, such as optimizations that it has for other devices; its errors still show.
+export GLOG_minloglevel="${GLOG_minloglevel:-2}"
+
 # Chinese in arguments and output even in the C locale, which Python 2.7 and 3.6 take for ASCII; and logs as they come.
 case ${LC_ALL:-${LC_CTYPE:-${LANG:-C}}} in
     C | POSIX)

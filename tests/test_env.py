@@ -298,6 +298,11 @@ def test_mkl_on_amd(fluid_machine):
     assert fluid_machine.run('run.sh', MKL_DEBUG_CPU_TYPE='4').variable('MKL_DEBUG_CPU_TYPE') == '4'
 
 
+def test_warnings_of_fluid_are_hidden_unless_wanted(fluid_machine):
+    assert fluid_machine.run('run.sh').variable('GLOG_minloglevel') == '2'
+    assert fluid_machine.run('run.sh', GLOG_minloglevel='0').variable('GLOG_minloglevel') == '0'
+
+
 @pytest.mark.parametrize('environment, lc_all', [
     ({'LANG': ''}, 'C.utf8'), ({'LC_ALL': 'C'}, 'C.utf8'), ({'LANG': 'zh_CN.UTF-8'}, None),
     ({'LC_ALL': 'POSIX', 'PYTHONIOENCODING': 'gbk'}, 'C.utf8')])
