@@ -89,9 +89,10 @@ def log_lines(output):
 
 
 @pytest.mark.parametrize('use_elmo', [True, False])
-def test_the_same_seed_gives_the_same_run(task, capsys, use_elmo):
+def test_the_same_seed_gives_the_same_run_whatever_cpu_num_is(task, capsys, monkeypatch, use_elmo):
     outputs = []
-    for number, seed in enumerate((1, 1, 2)):
+    for number, (seed, cpu_num) in enumerate([(1, '1'), (1, '2'), (2, '1')]):
+        monkeypatch.setenv('CPU_NUM', cpu_num)
         name = 'model%d' % number
         run(task, save_dir=str(task.join(name)), random_seed=seed, max_epoch=2, max_sentences=30, use_elmo=use_elmo)
         outputs.append(log_lines(capsys.readouterr().out))
