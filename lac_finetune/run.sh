@@ -33,7 +33,7 @@ if [ -d "$root/data/pku" ] || sh "$root/data/download.sh"; then
     pretrain='--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --num_steps 20 --max_epoch 3'
     pretrain="$pretrain --sample_softmax True --n_negative_samples_batch 2048 --optim adam --learning_rate 0.004"
     tagger=
-    time='an hour'
+    time='45 minutes'
 else
     echo "NOTICE: the People's Daily corpus could not be fetched (see above). This goes on with the few sentences in"
     echo "NOTICE: lac_finetune/data, which show that everything runs; their scores say nothing about what ELMo gains."
