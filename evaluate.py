@@ -20,7 +20,7 @@ class Evaluator(object):
         config: sizes of the network.
         reader: a BucketedReader with shuffle=False over the text, for as many devices as `places`.
         places: list of fluid places.
-        trained: the ParallelExecutor that trains the parameters, or None to take them from the global scope.
+        trained: the devices.Executor that trains the parameters, or None to take them from the global scope.
     """
 
     def __init__(self, config, reader, places, trained=None):

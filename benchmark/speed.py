@@ -117,10 +117,10 @@ def main():
     try:
         vocabulary_path, text = write_text(directory, args, 8 * args.devices * args.batch_size)
         step = (inference if args.inference else training)(args, places, Vocabulary(vocabulary_path), text)
-        seconds = []
-        for number in range(args.warm_up + args.steps):
-            if number == args.warm_up:
-                warm_memory_mb = common.peak_memory_mb()
+        for _ in range(args.warm_up):
+            step()
+        seconds, warm_memory_mb = [], common.peak_memory_mb()
+        for _ in range(args.steps):
             start = time.time()
             step()
             seconds.append(time.time() - start)
@@ -131,7 +131,7 @@ def main():
     finally:
         shutil.rmtree(directory)
     print('peak memory after the warm-up: %d MB' % warm_memory_mb)
-    common.report('fluid', args, seconds[args.warm_up:], gflops)
+    common.report('fluid', args, seconds, gflops)
 
 
 if __name__ == '__main__':

@@ -66,7 +66,7 @@ def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
     with fluid.scope_guard(fluid.Scope()):
         program, startup, loss, parts = train.build(config, args)
         fluid.Executor(places[0]).run(startup)
-        executor = fluid.ParallelExecutor(use_cuda=False, loss_name=loss, main_program=program)
+        executor = devices.Executor(program, places, loss)
         position = reader.start()
         while len(losses) < steps:
             for batch in reader.epoch(position):
