@@ -30,6 +30,7 @@ PUBLISHED_CONFIG = {
     'eos_id': 1,  # </S>
 }
 DIRECTIONS = ('fw', 'bw')
+SOFTMAX_PART = 8192  # words a matrix product, see _cross_entropy
 SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
 
 
@@ -184,7 +185,9 @@ def _cross_entropy(hidden, weight, bias, true_logit, missed=None):
     With x = logit - true_logit it is log(sum_j exp(x_j) + missed), its gradient sum_j p_j dx_j with
     p_j = exp(x_j) / exp(cross entropy). The forward and backward pass take three matrix products and one pass of exp
     over [N, S]: the bias, the true logit and the sum are columns of the products, and p is scaled only after its own.
-    The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite.
+    The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite. A large vocabulary is
+    taken in parts of SOFTMAX_PART words, as on a CPU a tensor above 500 MB does not come from fluid's memory pool: it
+    is new to the process in every step, which takes longer than its exp.
 
     Args:
         hidden: float32 [N, D].
@@ -204,8 +207,10 @@ def _cross_entropy(hidden, weight, bias, true_logit, missed=None):
 
     words = layers.concat([weight, bias, ones(bias)], axis=1)
     rows = layers.concat([hidden, ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
-    exp = constant(layers.exp(layers.matmul(rows, words, transpose_y=True)))
-    summed = layers.matmul(exp, words)
+    number = words.shape[0]  # -1 of a sampled softmax
+    sizes = [min(SOFTMAX_PART, number - start) for start in range(0, number, SOFTMAX_PART)]
+    summed = layers.sums([layers.matmul(constant(layers.exp(layers.matmul(rows, part, transpose_y=True))), part)
+                          for part in (layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words])])
     total = constant(layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1]))
     if missed is not None:
         total = constant(total + missed)

@@ -35,9 +35,7 @@ class Executor(object):
     """Runs a program on several devices at a time, each fed its own part of a batch.
 
     On each CPU replica so many threads run operators that do not wait for one another, as those of the two directions
-    of a biLM: unlike threads within each operator, they share all of its work, not the matrix products alone. The third
-    is there because fluid leaves what becomes ready to the thread that made it so: of two, one often waits while the
-    other has the work of both directions.
+    of a biLM: unlike threads within each operator, they share all of its work, not the matrix products alone.
 
     Args:
         program: a fluid.Program.
@@ -47,15 +45,17 @@ class Executor(object):
         threads: of each CPU replica.
     """
 
-    def __init__(self, program, places, loss=None, share_vars_from=None, threads=3):
-        strategy = fluid.ExecutionStrategy()
+    def __init__(self, program, places, loss=None, share_vars_from=None, threads=2):
+        build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
         if not isinstance(places[0], fluid.CUDAPlace):
-            strategy.num_threads = threads * len(places)
+            execution.num_threads = threads * len(places)
+            # An operator that shares its input's memory leaves what follows in the queue of its own thread: one thread
+            # then has the work of both directions while another waits.
+            build.enable_inplace = False
         # A single device has its variables in the global scope; told to share them, fluid would print that it need not.
         shared = share_vars_from._program if share_vars_from and len(places) > 1 else None
         self._exe = fluid.Executor(places[0])
-        self._program = fluid.CompiledProgram(program).with_data_parallel(loss, exec_strategy=strategy,
-                                                                          share_vars_from=shared, places=places)
+        self._program = fluid.CompiledProgram(program).with_data_parallel(loss, build, execution, shared, places)
 
     def run(self, fetch_list, feed=None, return_numpy=True):
         """As fluid.Executor.run; `feed` is a list of one dict a device."""
