@@ -30,7 +30,7 @@ PUBLISHED_CONFIG = {
     'eos_id': 1,  # </S>
 }
 DIRECTIONS = ('fw', 'bw')
-SOFTMAX_PART = 8192  # words a matrix product, see _cross_entropy
+SOFTMAX_PART = 8192  # words at a time, see _cross_entropy
 SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
 
 
@@ -179,21 +179,23 @@ def num_dropout_seeds(config):
     return len(DIRECTIONS) * (config['num_layers'] + 1)
 
 
-def _cross_entropy(hidden, weight, bias, true_logit, missed=None):
-    """Cross entropy in nats of N predictions among S words and the true one, with the gradient made by hand.
+def _cross_entropy(hidden, weight, bias, true_logit, missed=None, training=True):
+    """Cross entropy in nats of N predictions among S words and the true one.
 
     With x = logit - true_logit it is log(sum_j exp(x_j) + missed), its gradient sum_j p_j dx_j with
-    p_j = exp(x_j) / exp(cross entropy). The forward and backward pass take three matrix products and one pass of exp
-    over [N, S]: the bias, the true logit and the sum are columns of the products, and p is scaled only after its own.
-    The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite. A large vocabulary is
-    taken in parts of SOFTMAX_PART words, as on a CPU a tensor above 500 MB does not come from fluid's memory pool: it
-    is new to the process in every step, which takes longer than its exp.
+    p_j = exp(x_j) / exp(cross entropy). Made by hand, the forward and backward pass take three matrix products and one
+    pass of exp over [N, S]: the bias, the true logit and the sum are columns of the products, and p is scaled only
+    after its own. The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite.
+
+    A large vocabulary is taken in parts: on a CPU, a tensor above 500 MB does not come from fluid's memory pool, but is
+    new to the process in every step, which takes longer than its exp.
 
     Args:
         hidden: float32 [N, D].
         weight, bias: float32 [S, D] and [S, 1].
         true_logit: float32 [N, 1].
         missed: float32 [N, 1], 1 where the true word is not among the S; None if it always is.
+        training: make the gradient by hand; otherwise fluid makes it, if it is asked for.
 
     Returns:
         float32 [N, 1].
@@ -209,11 +211,13 @@ def _cross_entropy(hidden, weight, bias, true_logit, missed=None):
     rows = layers.concat([hidden, ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
     number = words.shape[0]  # -1 of a sampled softmax
     sizes = [min(SOFTMAX_PART, number - start) for start in range(0, number, SOFTMAX_PART)]
-    summed = layers.sums([layers.matmul(constant(layers.exp(layers.matmul(rows, part, transpose_y=True))), part)
-                          for part in (layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words])])
-    total = constant(layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1]))
-    if missed is not None:
-        total = constant(total + missed)
+    parts = layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
+    exps = [layers.exp(layers.matmul(rows, part, transpose_y=True)) for part in parts]
+    missed = [] if missed is None else [missed]
+    if not training:
+        return layers.log(layers.sums([layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps] + missed))
+    summed = layers.sums([layers.matmul(constant(exp), part) for exp, part in zip(exps, parts)])
+    total = constant(layers.sums([layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
     with_gradient = layers.reduce_sum(summed * rows, dim=1, keep_dim=True) / total
     # The first term is the value; the others together are 0 and give the gradient.
     return layers.log(total) + (with_gradient - constant(layers.assign(with_gradient)))
@@ -234,8 +238,8 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
         config: dict of sizes, see PUBLISHED_CONFIG.
         dropout: rate of dropping each layer's input and the last output; 0 for evaluation.
         random_seed: of the initial values.
-        training: make the gradient of the softmax by hand, see _cross_entropy.
-        sampled: take the sampled softmax, for training alone.
+        training: make the gradient of the softmax by hand, which is faster.
+        sampled: take the sampled softmax, which is for training alone.
 
     Returns:
         Cross entropy in nats of each token, forward and backward: two float32 [N, 1]; row k belongs to row k of
@@ -269,15 +273,11 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
     losses = []
     for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
         hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
-        if not training and not sampled:
-            logits = layers.elementwise_add(layers.matmul(hidden, weight, transpose_y=True), bias)
-            losses.append(layers.softmax_with_cross_entropy(logits, predicted))
-            continue
         log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
         true_logit = layers.reduce_sum(hidden * true_weight, dim=1, keep_dim=True) + true_bias
-        losses.append(_cross_entropy(hidden, all_rows[0], all_rows[1], true_logit, missed))
+        losses.append(_cross_entropy(hidden, all_rows[0], all_rows[1], true_logit, missed, training))
     return losses
 
 

@@ -116,14 +116,14 @@ def test_equals_the_hidden_states_of_the_language_model():
     for name, shape in bilm.parameter_shapes(CONFIG).items():
         if name in bilm.SOFTMAX_PARAMETERS:
             fluid.global_scope().var(name).get_tensor().set(np.zeros(shape, 'float32'), fluid.CPUPlace())
-    # what is dropped out before the softmax would be: the input of each of the two matmuls
+    # the first columns of what the words' weights are multiplied with
     tops = [op.input('X')[0] for op in program.global_block().ops if op.type == 'matmul']
     for sentence in SENTENCES:
         tokens, next_tokens = [CONFIG['bos_id']] + sentence, sentence + [CONFIG['eos_id']]
         fw, bw = [np.array(state) for state in network.exe.run(
             program, feed={'tokens': lod_tensor([tokens]), 'next_tokens': lod_tensor([next_tokens])}, fetch_list=tops,
             return_numpy=False)]
-        np.testing.assert_allclose(network.run([sentence])[:, -10:], np.hstack([fw[1:], bw[:-1]]), atol=1e-6)
+        np.testing.assert_allclose(network.run([sentence])[:, -10:], np.hstack([fw[1:, :5], bw[:-1, :5]]), atol=1e-6)
 
 
 def test_a_sentence_has_the_same_vectors_in_any_company():

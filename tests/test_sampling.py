@@ -84,8 +84,8 @@ def test_feed_tells_candidates_from_other_true_words():
 class SampledModel(Model):
     """The tiny model of test_bilm with 8 candidates of 23 words; some true words are among them, some are not."""
 
-    def __init__(self):
-        Model.__init__(self, sampled=True)
+    def __init__(self, training=True):
+        Model.__init__(self, sampled=True, training=training)
         self.sampler = LogUniformSampler(CONFIG['vocab_size'], 8)
         self.candidates = self.sampler.draw(np.random.RandomState(3))
         self.feed = self.sampler.feed(self.candidates, {'tokens': TOKENS, 'next_tokens': NEXT_TOKENS})
@@ -106,16 +106,18 @@ class SampledModel(Model):
         return result
 
 
-def test_loss_equals_numpy():
-    model = SampledModel()
+@pytest.mark.parametrize('training', [False, True])
+def test_loss_equals_numpy(training):
+    model = SampledModel(training)
     for loss, expected in zip(model.run(model.losses, **model.feed), model.expected()):
         np.testing.assert_allclose(loss[:, 0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['embedding_para', 'fw_layer1_gate_w', 'lstmp_3.w_1', 'softmax_weight',
                                   'softmax_bias'])
-def test_gradient_equals_finite_differences_of_numpy(name):
-    model = SampledModel()
+@pytest.mark.parametrize('training', [False, True])
+def test_gradient_equals_finite_differences_of_numpy(name, training):
+    model = SampledModel(training)
     gradient = model.gradient(name, **model.feed)
     value, random, step = model.values[name], np.random.RandomState(1), 1e-5
     for _ in range(10):
