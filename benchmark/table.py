@@ -21,8 +21,8 @@ def setting(run):
         'work', 'vocab_size', 'embed_size', 'hidden_size', 'num_layers', 'batch_size', 'num_steps'))
     if run['work'] == 'training':
         text += ', sampled %d' % run['num_samples'] if run['num_samples'] else ', full softmax'
-    devices, threads = run.get('devices', 1), run.get('threads', 3)  # a peer has one device and all cores, as ours has
-    if (devices, threads) != (1, 3):
+    devices, threads = run.get('devices', 1), run.get('threads', 2)  # a peer has one device and all cores, as ours has
+    if (devices, threads) != (1, 2):
         text += ', devices x threads: %d x %d' % (devices, threads)
     return text
 
