@@ -30,7 +30,7 @@ PUBLISHED_CONFIG = {
     'eos_id': 1,  # </S>
 }
 DIRECTIONS = ('fw', 'bw')
-SOFTMAX_PART = 8192  # words at a time, see _cross_entropy
+SOFTMAX_PART = 8192  # words at a time, see _softmax_rows
 SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
 
 
@@ -179,7 +179,31 @@ def num_dropout_seeds(config):
     return len(DIRECTIONS) * (config['num_layers'] + 1)
 
 
-def _cross_entropy(hidden, weight, bias, true_logit, missed=None, training=True):
+def _constant(x):
+    x.stop_gradient = True
+    return x
+
+
+def _ones(x):
+    return _constant(layers.scale(x, scale=0., bias=1.))
+
+
+def _softmax_rows(weight, bias):
+    """Rows [weight; bias; 1] of S words in parts of SOFTMAX_PART: a list of float32 [part, D + 2].
+
+    On a CPU, a tensor above 500 MB, as all logits of a large vocabulary are, does not come from fluid's memory pool: it
+    is new to the process in every step, which takes longer than its exp.
+
+    Args:
+        weight, bias: float32 [S, D] and [S, 1].
+    """
+    words = layers.concat([weight, bias, _ones(bias)], axis=1)
+    number = words.shape[0]  # -1 of a sampled softmax
+    sizes = [min(SOFTMAX_PART, number - start) for start in range(0, number, SOFTMAX_PART)]
+    return layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
+
+
+def _cross_entropy(hidden, parts, true_logit, missed, training):
     """Cross entropy in nats of N predictions among S words and the true one.
 
     With x = logit - true_logit it is log(sum_j exp(x_j) + missed), its gradient sum_j p_j dx_j with
@@ -187,12 +211,9 @@ def _cross_entropy(hidden, weight, bias, true_logit, missed=None, training=True)
     pass of exp over [N, S]: the bias, the true logit and the sum are columns of the products, and p is scaled only
     after its own. The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite.
 
-    A large vocabulary is taken in parts: on a CPU, a tensor above 500 MB does not come from fluid's memory pool, but is
-    new to the process in every step, which takes longer than its exp.
-
     Args:
         hidden: float32 [N, D].
-        weight, bias: float32 [S, D] and [S, 1].
+        parts: the S words, as _softmax_rows returns them.
         true_logit: float32 [N, 1].
         missed: float32 [N, 1], 1 where the true word is not among the S; None if it always is.
         training: make the gradient by hand; otherwise fluid makes it, if it is asked for.
@@ -200,27 +221,16 @@ def _cross_entropy(hidden, weight, bias, true_logit, missed=None, training=True)
     Returns:
         float32 [N, 1].
     """
-    def constant(x):
-        x.stop_gradient = True
-        return x
-
-    def ones(x):
-        return constant(layers.scale(x, scale=0., bias=1.))
-
-    words = layers.concat([weight, bias, ones(bias)], axis=1)
-    rows = layers.concat([hidden, ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
-    number = words.shape[0]  # -1 of a sampled softmax
-    sizes = [min(SOFTMAX_PART, number - start) for start in range(0, number, SOFTMAX_PART)]
-    parts = layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
+    rows = layers.concat([hidden, _ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
     exps = [layers.exp(layers.matmul(rows, part, transpose_y=True)) for part in parts]
     missed = [] if missed is None else [missed]
     if not training:
         return layers.log(layers.sums([layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps] + missed))
-    summed = layers.sums([layers.matmul(constant(exp), part) for exp, part in zip(exps, parts)])
-    total = constant(layers.sums([layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
+    summed = layers.sums([layers.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
+    total = _constant(layers.sums([layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
     with_gradient = layers.reduce_sum(summed * rows, dim=1, keep_dim=True) / total
     # The first term is the value; the others together are 0 and give the gradient.
-    return layers.log(total) + (with_gradient - constant(layers.assign(with_gradient)))
+    return layers.log(total) + (with_gradient - _constant(layers.assign(with_gradient)))
 
 
 def language_model(config, dropout=0., random_seed=0, training=False, sampled=False):
@@ -266,10 +276,11 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
         return layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
                                 param_attr=parameters.attr('softmax_weight')), row_bias - log_counts
 
-    all_rows = weight, layers.reshape(bias, [-1, 1])
     if sampled:
-        all_rows = rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
-                        fluid.data('sample_log_counts', shape=[None, 1], dtype='float32'))
+        parts = _softmax_rows(*rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
+                                    fluid.data('sample_log_counts', shape=[None, 1], dtype='float32')))
+    else:
+        parts = _softmax_rows(weight, layers.reshape(bias, [-1, 1]))
     losses = []
     for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
         hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
@@ -277,7 +288,7 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
         true_logit = layers.reduce_sum(hidden * true_weight, dim=1, keep_dim=True) + true_bias
-        losses.append(_cross_entropy(hidden, all_rows[0], all_rows[1], true_logit, missed, training))
+        losses.append(_cross_entropy(hidden, parts, true_logit, missed, training))
     return losses
 
 

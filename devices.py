@@ -31,6 +31,9 @@ def places(use_gpu=None):
     return fluid.cpu_places(int(number))
 
 
+THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
+
+
 class Executor(object):
     """Runs a program on several devices at a time, each fed its own part of a batch.
 
@@ -45,7 +48,7 @@ class Executor(object):
         threads: of each CPU replica.
     """
 
-    def __init__(self, program, places, loss=None, share_vars_from=None, threads=2):
+    def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS):
         build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
         if not isinstance(places[0], fluid.CUDAPlace):
             execution.num_threads = threads * len(places)

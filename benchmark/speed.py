@@ -106,7 +106,8 @@ def network(args, vocabulary):
 def main():
     parser = common.parser('Tokens a second of training or inference, and the limit that matrix products set.')
     parser.add_argument('--devices', type=int, default=1, help='CPU replicas; batch_size is that of each')
-    parser.add_argument('--threads', type=int, default=2, help='threads of each replica that run operators side by side')
+    parser.add_argument('--threads', type=int, default=devices.THREADS,
+                        help='threads of each replica that run operators side by side')
     parser.add_argument('--optim', default='adagrad', help='as in train.py')
     parser.add_argument('--profile', default='', help='also write a profile of three more steps to this file')
     args = parser.parse_args()

@@ -5,7 +5,11 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import collections
 import io
 import json
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from devices import THREADS  # noqa: E402
 
 PEERS = ('torch', 'bilm-tf')
 
@@ -21,8 +25,9 @@ def setting(run):
         'work', 'vocab_size', 'embed_size', 'hidden_size', 'num_layers', 'batch_size', 'num_steps'))
     if run['work'] == 'training':
         text += ', sampled %d' % run['num_samples'] if run['num_samples'] else ', full softmax'
-    devices, threads = run.get('devices', 1), run.get('threads', 2)  # a peer has one device and all cores, as ours has
-    if (devices, threads) != (1, 2):
+    # A peer has one device and all cores, as ours has.
+    devices, threads = run.get('devices', 1), run.get('threads', THREADS)
+    if (devices, threads) != (1, THREADS):
         text += ', devices x threads: %d x %d' % (devices, threads)
     return text
 
