@@ -293,8 +293,9 @@ def test_threads(fluid_machine, cpu_num, omp, wanted):
 
 def test_mkl_on_amd(fluid_machine):
     with io.open('/proc/cpuinfo', encoding='utf-8') as handle:
-        amd = 'AuthenticAMD' in handle.read()
-    assert fluid_machine.run('run.sh').variable('MKL_DEBUG_CPU_TYPE') == ('5' if amd else None)
+        cpu = handle.read()
+    wanted = None if 'AuthenticAMD' not in cpu else '7' if 'avx512vl' in cpu else '5'
+    assert fluid_machine.run('run.sh').variable('MKL_DEBUG_CPU_TYPE') == wanted
     assert fluid_machine.run('run.sh', MKL_DEBUG_CPU_TYPE='4').variable('MKL_DEBUG_CPU_TYPE') == '4'
 
 
