@@ -39,6 +39,9 @@ def parse_args(argv=None):
                        help='let the learning rate fall linearly, to 0 at the end of the run')
     group.add_argument('--max_grad_norm', type=number(float, above=0), default=10.,
                        help='gradients are scaled down to this global norm; chosen for the loss times num_steps')
+    group.add_argument('--on_nan', choices=['stop', 'skip'], default='stop',
+                       help='when a loss or gradient is not finite: stop, or go back to the last checkpoint and leave '
+                            'that batch out')
     group.add_argument('--max_epoch', type=positive_int, default=10, help='times the training text is read')
     group.add_argument('--max_steps', type=non_negative_int, default=0, help='stop after this many steps; 0: no limit')
     group.add_argument('--random_seed', type=number(int, low=0, high=2 ** 31 - 1), default=1,
@@ -61,13 +64,19 @@ def parse_args(argv=None):
                             'checkpoints.3 …; with --load_dir in that of its checkpoint')
     group.add_argument('--save_interval', type=positive_int, default=10000,
                        help='steps between checkpoints; the best on the dev text and the last are saved anyway')
+    group.add_argument('--save_minutes', type=number(float, low=0), default=30.,
+                       help='minutes between checkpoints, whatever the steps; 0: no such')
     group.add_argument('--keep_checkpoints', type=positive_int, default=3,
                        help='newest checkpoints kept; the best is kept beside them')
     group.add_argument('--load_pretraining_params', metavar='DIR', default='',
                        help='start from the parameters of this checkpoint, for example on other text')
     group.add_argument('--load_dir', metavar='DIR', default='',
                        help='go on with the run of this checkpoint: parameters, optimizer, step and place in the text')
+    group.add_argument('--resume', type=boolean, nargs='?', const=True, default=False,
+                       help='go on with the newest whole checkpoint of para_save_dir; without one, start')
     args = parser.parse_args(argv)
+    if args.load_dir and args.resume:
+        parser.error('--load_dir goes on with the checkpoint it names, --resume with the newest: give one of them')
     if args.load_dir and args.load_pretraining_params:
         parser.error('--load_dir goes on with a run, --load_pretraining_params starts a new one: give one of them')
     return args

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import io
 import json
+import numbers
 import os
 import struct
 import zlib
@@ -405,13 +406,33 @@ def read_config(dirname):
     path = os.path.join(dirname, 'bilm.json')
     try:
         with io.open(path, encoding='utf-8') as handle:
-            config = json.load(handle)
-    except (IOError, ValueError) as error:
+            config = json.loads(handle.read(1 << 20))
+    except (IOError, ValueError, RuntimeError) as error:  # RuntimeError: nested too deep
         raise ValueError('%s: no readable checkpoint config (%s)' % (path, error))
-    missing = sorted(set(PUBLISHED_CONFIG) - set(config)) if isinstance(config, dict) else ['everything']
-    if missing:
-        raise ValueError('%s: not a checkpoint config: lacks %s' % (path, ', '.join(missing)))
+    problem = config_problem(config)
+    if problem:
+        raise ValueError('%s: not a checkpoint config: %s' % (path, problem))
     return config
+
+
+def config_problem(config):
+    """What is wrong with a config, which may come from anywhere: a text, or None."""
+    if not isinstance(config, dict):
+        return 'no sizes in it'
+    missing = sorted(set(PUBLISHED_CONFIG) - set(config))
+    if missing:
+        return 'lacks ' + ', '.join(missing)
+    for name in sorted(PUBLISHED_CONFIG, key=lambda name: name.endswith('_id')):  # ids are below vocab_size
+        value, kind, low, high = config[name], numbers.Integral, 1, 2 ** 31 - 1
+        if name.endswith('_clip'):
+            kind, low = numbers.Real, 1e-9
+        elif name.endswith('_id'):
+            low, high = 0, config['vocab_size'] - 1
+        elif name == 'num_layers':
+            high = 100
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            return '%s is %s, not from %s to %s' % (name, json.dumps(value), low, high)
+    return None
 
 
 def read_shape(path):
@@ -424,16 +445,20 @@ def read_shape(path):
     try:
         with io.open(path, 'rb') as handle:
             versions_and_levels, length = struct.unpack('<16si', handle.read(20))
-            if any(bytearray(versions_and_levels)) or length < 0:
+            if any(bytearray(versions_and_levels)) or not 0 <= length < 1024:  # a few numbers
                 raise ValueError('unknown version')
             tensor.ParseFromString(handle.read(length))
             data = os.path.getsize(path) - handle.tell()
+    except (IOError, OSError) as error:
+        raise ValueError('%s: cannot be read: %s' % (path, error.strerror))
     except (struct.error, DecodeError, ValueError):
         raise ValueError('%s: not a parameter saved by fluid.io.save_vars' % path)
     if tensor.data_type != framework_pb2.VarType.FP32:
         raise ValueError('%s: not a float32 parameter' % path)
     shape = tuple(int(size) for size in tensor.dims)
-    expected = 4 * int(np.prod(shape))
+    expected = 4
+    for size in shape:  # numpy's product could overflow
+        expected *= max(size, 0)
     if data != expected:
         raise ValueError('%s: truncated or damaged: holds %d bytes of data, its shape needs %d'
                          % (path, data, expected))

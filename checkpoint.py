@@ -5,19 +5,26 @@
         bilm.json          sizes, and the sha256 of the vocabulary
         optimizer/         accumulators and learning rate
         train_state.json   step, position in the text, best dev perplexity, flags
+        manifest.json      size and sha256 of each of these files
     DIR/latest, DIR/best   names of the newest checkpoint and of that with the lowest dev perplexity
+    DIR/.lock              who writes here
 
 A checkpoint is written beside, synced to disk and renamed: it is whole or absent.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
+import errno
+import fcntl
+import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import socket
 import tempfile
+import time
 
 import paddle.fluid as fluid
 import six
@@ -25,7 +32,12 @@ import six
 import bilm
 from reader import InputError
 
+MANIFEST = 'manifest.json'
 _NAME = re.compile(r'\d{6,}$')
+
+
+class SaveError(InputError):
+    """A checkpoint cannot be written."""
 
 
 def _steps(directory):
@@ -37,27 +49,26 @@ def _path(directory, step):
     return os.path.join(directory, '%06d' % step)
 
 
-def prepare_directory(directory, continued=None):
-    """Makes and returns the directory of a run that goes on from the checkpoint `continued`, or starts anew.
+def prepare_directory(directory, continued='', resume=False):
+    """Makes and returns the directory of a run that goes on from the checkpoint `continued`, resumes, or starts anew.
 
-    By default that of the checkpoint, or else the first free one of checkpoints, checkpoints.2, checkpoints.3 …
-    InputError if it cannot be written, or holds the checkpoints of another run.
+    By default that of the checkpoint; to resume, the last of checkpoints, checkpoints.2, checkpoints.3 …; or else the
+    first free one of them. InputError if it cannot be written, or holds the checkpoints of another run.
     """
     own = continued and os.path.dirname(os.path.abspath(continued))
     if not directory:
-        number, directory = 1, own or 'checkpoints'
-        while not own and os.path.isdir(directory) and os.listdir(directory):
-            number += 1
-            directory = 'checkpoints.%d' % number
+        names = ['checkpoints'] + ['checkpoints.%d' % number for number in range(2, 2 + len(os.listdir('.')))]
+        taken = [os.path.isdir(name) and bool(set(os.listdir(name)) - {'.lock'}) for name in names].index(False)
+        directory = own or names[max(taken - 1, 0) if resume else taken]
     try:
         if not os.path.isdir(directory):
             os.makedirs(directory)
         tempfile.TemporaryFile(dir=directory).close()
     except (IOError, OSError) as error:
         raise InputError('--para_save_dir %s: cannot be written: %s' % (directory, error.strerror))
-    if _steps(directory) and not (own and os.path.samefile(directory, own)):
+    if _steps(directory) and not (resume or own and os.path.samefile(directory, own)):
         raise InputError('--para_save_dir %s: holds the checkpoints of another run; choose another directory, or go on '
-                         'with that run by --load_dir %s' % (directory, directory))
+                         'with that run by --resume' % directory)
     return directory
 
 
@@ -66,13 +77,13 @@ def _optimizer_variables(program):
             if fluid.io.is_persistable(variable) and not fluid.io.is_parameter(variable)]
 
 
-def save(exe, program, config, state, directory, keep, best):
+def save(exe, program, config, state, directory, keep, best=False):
     """Saves a checkpoint named after state['step'].
 
     Args:
         exe: a fluid.Executor.
         program: the training program; its parameters and other persistable variables are saved.
-        config: sizes and vocab_sha256, for bilm.json.
+        config: sizes and vocab_sha256, for bilm.json; None of what is no biLM.
         state: dict for train_state.json.
         directory: where the checkpoints of the run are.
         keep: number of the newest checkpoints kept; the best one is kept beside them.
@@ -80,26 +91,94 @@ def save(exe, program, config, state, directory, keep, best):
 
     Returns:
         The path of the checkpoint.
+
+    Raises:
+        SaveError: it cannot be written, as on a full disk; the checkpoints before it are as they were.
     """
     path = _path(directory, state['step'])
-    temporary = os.path.join(directory, '.saving')
-    shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
-    os.makedirs(temporary)
-    fluid.io.save_vars(exe, temporary, program, vars=program.all_parameters())
-    fluid.io.save_vars(exe, os.path.join(temporary, 'optimizer'), program, vars=_optimizer_variables(program))
-    for name, value in (('bilm.json', config), ('train_state.json', state)):
-        write_json(os.path.join(temporary, name), value)
-    for parent, _, names in os.walk(temporary):
-        for name in names + ['.']:
-            _sync(os.path.join(parent, name))
+    with writing(path, os.path.join(directory, '.saving')) as temporary:
+        for target, variables in ((temporary, program.all_parameters()),
+                                  (os.path.join(temporary, 'optimizer'), _optimizer_variables(program))):
+            fluid.io.save_vars(exe, target, program, vars=variables)
+            check_saved(target, variables)
+        write_json(os.path.join(temporary, 'train_state.json'), state)
+        if config:
+            write_json(os.path.join(temporary, 'bilm.json'), config)
+        write_manifest(temporary)
     if os.path.isdir(path):  # of the same run, gone back to an earlier step
         _remove(path)
     os.rename(temporary, path)
+    _sync(directory)
     for pointer in ['latest'] + ['best'] * best:
         with replacing(os.path.join(directory, pointer)) as output:
             output.write(os.path.basename(path) + '\n')
-    _prune(directory, keep)
+    _prune(directory, keep, state['step'])
     return path
+
+
+@contextlib.contextmanager
+def writing(path, temporary):
+    """Makes the directory `temporary` anew, to be filled and then renamed to `path`; what is in it goes to disk.
+
+    SaveError if it cannot be filled; then it is removed.
+    """
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
+        os.makedirs(temporary)
+        yield temporary
+        for parent, _, names in os.walk(temporary):
+            for name in names + ['.']:
+                _sync(os.path.join(parent, name))
+    except (EnvironmentError, ValueError, InputError, fluid.core.EnforceNotMet) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise SaveError('%s: cannot be saved: %s; make room there, then give the same command with --resume'
+                        % (path, getattr(error, 'strerror', None) or error))
+
+
+def check_saved(directory, variables):
+    """ValueError unless the files of these variables are whole: fluid does not notice a full disk."""
+    for variable in variables:
+        bilm.read_shape(os.path.join(directory, variable.name))
+
+
+def _files(directory):
+    """Paths of the files below a directory, relative to it."""
+    return sorted(os.path.relpath(os.path.join(parent, name), directory)
+                  for parent, _, names in os.walk(directory) for name in names)
+
+
+def _size_and_sha256(path):
+    digest = hashlib.sha256()
+    with io.open(path, 'rb') as handle:
+        for block in iter(lambda: handle.read(1 << 20), b''):
+            digest.update(block)
+        return [handle.tell(), str(digest.hexdigest())]
+
+
+def write_manifest(directory):
+    """Writes size and sha256 of all files of a directory, for check."""
+    write_json(os.path.join(directory, MANIFEST), {name: _size_and_sha256(os.path.join(directory, name))
+                                                   for name in _files(directory)})
+
+
+def _damage(path, names=None):
+    """What is wrong with a checkpoint, or with these files of it, by its manifest; None if nothing is.
+
+    A checkpoint without a manifest, as the published one, is taken as it is.
+    """
+    manifest = os.path.join(path, MANIFEST)
+    if not os.path.exists(manifest):
+        return None
+    expected = read_json(manifest)
+    if not isinstance(expected, dict):
+        return '%s: damaged: no list of files' % manifest
+    for name in sorted(expected) if names is None else names:
+        file = os.path.join(path, name)
+        if not os.path.isfile(file):
+            return '%s: is missing' % file
+        if name in expected and _size_and_sha256(file) != expected[name]:
+            return '%s: damaged: not what %s says was saved' % (file, manifest)
+    return None
 
 
 def _remove(path):
@@ -110,11 +189,12 @@ def _remove(path):
     shutil.rmtree(deleted)
 
 
-def _prune(directory, keep):
-    """Deletes all checkpoints but the newest ones and the best."""
+def _prune(directory, keep, step):
+    """Deletes all checkpoints but the newest ones, of which that of `step` is the last, and the best."""
     best = _pointed(directory, 'best')
-    for step in _steps(directory)[:-keep]:
-        path = _path(directory, step)
+    # Those beyond it are of a run that went back.
+    for other in sorted(_steps(directory), key=lambda other: (other <= step, other))[:-keep]:
+        path = _path(directory, other)
         if os.path.basename(path) != best:
             _remove(path)
 
@@ -139,6 +219,15 @@ def write_json(path, value):
         output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
 
 
+def read_json(path, advice=''):
+    """The value in a JSON file; InputError if it cannot be read."""
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            return json.loads(handle.read(1 << 20))  # such files are small
+    except (IOError, ValueError, RuntimeError) as error:  # RuntimeError: nested too deep
+        raise InputError('%s: cannot be read: %s%s' % (path, getattr(error, 'strerror', None) or error, advice))
+
+
 def _sync(path):
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -159,11 +248,42 @@ def find(path, flag='--load_dir'):
     """The checkpoint that a path names: itself, or the newest in a directory of them; InputError if there is none."""
     if not os.path.isdir(path):
         raise InputError('%s %s: no such directory' % (flag, path))
-    latest = _pointed(path, 'latest')
-    found = os.path.join(path, latest) if latest else path
-    if not os.path.isfile(os.path.join(found, 'embedding_para')):
-        raise InputError('%s %s: holds no checkpoint' % (flag, path))
-    return found
+    for found in [path] + [_path(path, step) for step in reversed(_steps(path))]:
+        if os.path.isfile(os.path.join(found, 'embedding_para')):
+            return found
+    raise InputError('%s %s: holds no checkpoint' % (flag, path))
+
+
+def newest_whole(directory):
+    """The newest checkpoint in a directory that is as it was saved, None if there is none; names those passed over."""
+    for step in reversed(_steps(directory) if os.path.isdir(directory) else []):
+        damage = _damage(_path(directory, step))
+        if not damage:
+            return _path(directory, step)
+        print('passed over: %s' % damage)
+    return None
+
+
+def lock(directory, flag='--para_save_dir'):
+    """Makes this process the only one that writes checkpoints to a directory, until it ends.
+
+    Returns the open file that holds the lock; InputError if another process has it, wherever it runs.
+    """
+    handle = io.open(os.path.join(directory, '.lock'), 'a+', encoding='utf-8')
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (IOError, OSError) as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            print('%s: this file system has no locks (%s): let no other run write there' % (directory, error.strerror))
+            return handle
+        handle.seek(0)
+        raise InputError('%s %s: %s writes there; wait for its end, or choose another directory'
+                         % (flag, directory, handle.read().strip() or 'another run'))
+    handle.truncate(0)
+    handle.write('process %d on %s, since %s,\n' % (os.getpid(), socket.gethostname(),
+                                                    time.strftime('%Y-%m-%d %H:%M:%S')))
+    handle.flush()
+    return handle
 
 
 def read_config(path, vocabulary):
@@ -192,38 +312,52 @@ def load_parameters(exe, path, program, config, vocabulary):
     try:
         if os.path.exists(os.path.join(path, 'bilm.json')):  # the published checkpoint has none
             check_vocabulary(path, vocabulary, bilm.read_config(path))
+        parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
+        check(path, sorted(parameters))
         return bilm.init_pretraining_params(exe, path, program, config)
     except ValueError as error:
         raise InputError(error)
 
 
-def load_state(exe, path, program, flags):
+def check(path, names=None):
+    """InputError if a file, or one of these, of what was saved at `path` is missing or damaged; see write_manifest."""
+    damage = _damage(path, names)
+    if damage:
+        raise InputError('%s; copy it again, or take another' % damage)
+
+
+def load_state(exe, path, program, flags, kinds):
     """Loads the optimizer's state and returns train_state.json of a checkpoint.
 
-    InputError if a flag differs on which the continuation depends.
+    InputError if a flag differs on which the continuation depends, or the state lacks what `kinds` says: {key: type}.
     """
-    try:
-        with io.open(os.path.join(path, 'train_state.json'), encoding='utf-8') as handle:
-            state = json.load(handle)
-    except (IOError, ValueError) as error:
-        raise InputError('%s: no readable train_state.json (%s); to start from its parameters alone use '
-                         '--load_pretraining_params' % (path, error))
-    for name in sorted(flags):
-        if state['flags'].get(name) != flags[name]:
-            raise InputError('%s: goes on only with the same %s: %s there, %s here; for other settings start a new run '
-                             'with --load_pretraining_params' % (path, name, state['flags'].get(name), flags[name]))
-    # The learning rate is a flag of each run; it is saved for the record.
-    variables = [variable for variable in _optimizer_variables(program) if 'learning_rate' not in variable.name]
-    directory = os.path.join(path, 'optimizer')
-    for variable in variables:
-        file = os.path.join(directory, variable.name)
-        if not os.path.exists(file):
-            raise InputError('%s: is missing' % file)
-        try:
-            shape = bilm.read_shape(file)
-        except ValueError as error:
-            raise InputError(error)
-        if shape != tuple(variable.shape):
-            raise InputError('%s: has shape %s, needed is %s' % (file, list(shape), list(variable.shape)))
-    fluid.io.load_vars(exe, directory, program, vars=variables)
+    check(path, ['train_state.json'])
+    state = read_json(os.path.join(path, 'train_state.json'),
+                      '; to start from its parameters alone use --load_pretraining_params')
+    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind) for key, kind in kinds.items()):
+        raise InputError('%s: its train_state.json is not the state of such a run; take another checkpoint' % path)
+    changed = ['--%s %s there, %s here' % (name, state['flags'].get(name), flags[name])
+               for name in sorted(flags) if state['flags'].get(name) != flags[name]]
+    if changed:
+        raise InputError('%s: the run would not go on as it was: %s; for other settings start a new run from its '
+                         'parameters with --load_pretraining_params' % (path, ', '.join(changed)))
+    load_variables(exe, path, 'optimizer', program, _optimizer_variables(program))
     return state
+
+
+def load_variables(exe, path, part, program, variables):
+    """Loads variables of a program from the directory `part` of a checkpoint, '' being the checkpoint itself.
+
+    InputError if one is missing, damaged or of another shape; then nothing is loaded.
+    """
+    directory = os.path.join(path, part)
+    check(path, [os.path.join(part, variable.name) for variable in variables])
+    for variable in variables:
+        try:
+            shape = bilm.read_shape(os.path.join(directory, variable.name))
+        except ValueError as error:
+            raise InputError('%s; take another checkpoint' % error)
+        if shape != tuple(variable.shape):
+            raise InputError('%s: has shape %s, needed is %s' % (os.path.join(directory, variable.name), list(shape),
+                                                                list(variable.shape)))
+    fluid.io.load_vars(exe, directory, program, vars=variables)

@@ -1,14 +1,18 @@
 # -*- coding: utf-8 -*-
 """What every command of this project shares: flags, exit codes, progress.
 
-Exit codes: 0 success, 2 bad input or use (one line on stderr, no traceback).
+Exit codes: 0 success; 2 bad input or use (one line on stderr, no traceback); 1 a fault of the program, to be reported;
+130 interrupted before there was anything to save.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import time
+import traceback
 
 import six
 
@@ -84,6 +88,62 @@ def run(main):
         main()
     except InputError as error:
         fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write(str('interrupted\n'))
+        sys.exit(130)
+    except Exception:  # of this project's own: told whole, as a report needs it
+        traceback.print_exc()
+        sys.stderr.write(str('%s: this is a fault of the program. Please report it with the lines above, the command, '
+                             'Python %s and paddlepaddle %s\n'
+                             % (os.path.basename(sys.argv[0]), sys.version.split()[0], paddle_version())))
+        sys.exit(1)
+
+
+def paddle_version():
+    """The version of paddle if it is loaded; this file does without it."""
+    return getattr(sys.modules.get('paddle'), '__version__', '(not loaded)')
+
+
+class Stopped(Exception):
+    """Raised by Stop.at_once."""
+
+
+class Stop(object):
+    """A context in which SIGTERM and SIGINT only ask for an end; a second one ends the process at once.
+
+    Attributes:
+        requested: name of the signal that came, or None.
+    """
+
+    def __init__(self):
+        self.requested, self._at_once = None, False
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number, _):
+        if self.requested:
+            os._exit(128 + number)
+        self.requested = {signal.SIGTERM: 'SIGTERM', signal.SIGINT: 'SIGINT'}[number]
+        sys.stderr.write(str('%s: coming to an end; once more ends at once\n' % self.requested))
+        if self._at_once:
+            raise Stopped
+
+    @contextlib.contextmanager
+    def at_once(self):
+        """Within it a signal raises Stopped, for what may be left half done."""
+        if self.requested:
+            raise Stopped
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
 
 
 def duration(seconds):

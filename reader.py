@@ -15,6 +15,7 @@ import six
 from six.moves import queue, range
 
 BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
+MAX_LINE_BYTES = 16 << 20  # a longer line is an error: it is hardly text, and memory must be bounded
 
 
 class InputError(Exception):
@@ -36,13 +37,25 @@ def list_files(pattern):
     return paths
 
 
+def byte_lines(handle):
+    """The lines of a binary file as bytes; of one that is too long, for decode_line to refuse, only its beginning."""
+    return iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b'')
+
+
 def decode_line(line, path, number):
-    """Bytes of line `number` (from 1) of a file as text, without a byte order mark; InputError if not UTF-8."""
-    try:
-        return line.decode('utf-8-sig' if number == 1 else 'utf-8')
-    except UnicodeDecodeError as error:
-        raise InputError('%s:%d: not UTF-8 (byte %d of the line); convert the file, for example with iconv -f gb18030 '
-                         '-t utf-8' % (path, number, error.start + 1))
+    """Bytes of line `number` (from 1) of a file as text, without a byte order mark; InputError if that they are not."""
+    problem = None
+    if len(line) > MAX_LINE_BYTES:
+        problem = 'a line of more than %d MB; break it into lines' % (MAX_LINE_BYTES >> 20)
+    elif b'\0' in line:
+        problem = 'holds a NUL byte, so is no UTF-8 text; convert the file, for example with iconv -f utf-16 -t utf-8'
+    else:
+        try:
+            return line.decode('utf-8-sig' if number == 1 else 'utf-8')
+        except UnicodeDecodeError as error:
+            problem = ('not UTF-8 (byte %d of the line); convert the file, for example with iconv -f gb18030 -t utf-8'
+                       % (error.start + 1))
+    raise InputError('%s:%d: %s' % (path, number, problem))
 
 
 def open_binary(path):
@@ -65,10 +78,10 @@ class Vocabulary(object):
     def __init__(self, path):
         self.path, self.words, self._ids = path, [], {}
         with open_binary(path) as handle:
-            for number, line in enumerate(handle, 1):
+            for number, line in enumerate(byte_lines(handle), 1):
                 word = decode_line(line, path, number).rstrip('\r\n')
                 if word.split() != [word]:
-                    problem = '%r has white space in it' % str(word) if word.strip() else 'empty line'
+                    problem = '"%s" has white space in it' % word if word.strip() else 'empty line'
                     raise InputError('%s:%d: %s; a vocabulary holds one token a line' % (path, number, problem))
                 if word in self._ids:
                     raise InputError('%s:%d: %s stands in line %d already; remove one of them'
@@ -143,6 +156,8 @@ class BucketedReader(object):
         self.num_parts = num_devices * num_trainers
         self.my_parts = range(trainer_id * num_devices, (trainer_id + 1) * num_devices)
         for path in paths:
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise InputError('%s: not a file on a disk; the text is read often, so copy it into one' % path)
             open_binary(path).close()
         self.sizes = [os.path.getsize(path) for path in paths]
         for path, size in zip(paths, self.sizes):
@@ -154,10 +169,20 @@ class BucketedReader(object):
         """The position at the start of an epoch. `file` counts in the epoch's order of files, `offset` is in bytes."""
         return {'epoch': epoch, 'buffer': 0, 'file': 0, 'offset': 0, 'line': 0, 'batch': 0}
 
+    def check(self, position):
+        """InputError unless `position`, which a file may have given, is a place in the text."""
+        good = set(position) == set(self.start()) and all(
+            isinstance(value, six.integer_types) and 0 <= value and (key == 'offset' or value < 2 ** 32)
+            for key, value in position.items()) and position['file'] < len(self.paths)
+        if not good or position['offset'] > self.sizes[self._order(position['epoch'])[position['file']]]:
+            raise InputError('%s: there is no such place in the text to go on at; start a new run'
+                             % ' '.join('%s %s' % item for item in sorted(position.items())))
+
     def epoch(self, position):
         """Yields the GlobalBatches of one epoch from `position` on, as start() or a GlobalBatch gave it."""
+        self.check(position)
         epoch = position['epoch']
-        order = self._random(epoch).permutation(len(self.paths)) if self.shuffle else np.arange(len(self.paths))
+        order = self._order(epoch)
         sizes = [self.sizes[file] for file in order]
         changed = InputError('%s: changed since reading stopped there; start a new run'
                              % self.paths[order[position['file']]])
@@ -183,6 +208,10 @@ class BucketedReader(object):
                                   epoch + (first + (last - first) * (number + 1) / len(batches)) / sum(sizes))
             position = following
 
+    def _order(self, epoch):
+        """The files in the order of an epoch, as indices."""
+        return self._random(epoch).permutation(len(self.paths)) if self.shuffle else np.arange(len(self.paths))
+
     def _random(self, *key):
         return np.random.RandomState((self.seed,) + key)
 
@@ -194,8 +223,12 @@ class BucketedReader(object):
             file = order[position['file']]
             whole, before = not position['offset'], len(starts)
             with open_binary(self.paths[file]) as handle:
+                if os.fstat(handle.fileno()).st_size != self.sizes[file]:
+                    raise InputError('%s: has changed since the run began, from %d to %d bytes; start a new run, or '
+                                     'put the old text back and go on with --resume'
+                                     % (self.paths[file], self.sizes[file], os.fstat(handle.fileno()).st_size))
                 handle.seek(position['offset'])
-                for line in handle:
+                for line in byte_lines(handle):
                     position['offset'] += len(line)
                     position['line'] += 1
                     self._add(line, file, position['line'], ids, starts, sources)

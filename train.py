@@ -2,6 +2,8 @@
 """Pretrains a bidirectional LSTM language model: one optimizer update a step, over all devices."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
+import os
 import resource
 import time
 
@@ -17,6 +19,8 @@ from evaluate import Evaluator
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
 from sampling import LogUniformSampler
 
+MAX_SKIPPED = 10  # batches in a run; more of them are a matter of the settings
+STATE = {'step': int, 'position': dict, 'epochs_read': float, 'seconds': float, 'flags': dict}  # to go on from
 OPTIMIZERS = {
     # The accumulators start at 1 as in the TensorFlow reference: from 0, every parameter's first update would be as
     # large as the learning rate.
@@ -28,7 +32,8 @@ OPTIMIZERS = {
 
 
 def build(config, args):
-    """The training program, its startup program, the name of the loss, and those of its parts, forward and backward.
+    """The training program, its startup program, the name of the loss, and those of what each step fetches: the mean
+    loss forward and backward, and the global norm of the gradient before it is clipped.
 
     Each device is fed `loss_scale`, float32 [1]: number of devices / tokens of the step on all of them. As fluid
     averages the gradients of the devices, a step minimises the mean over all tokens, whatever each device got. With
@@ -45,7 +50,8 @@ def build(config, args):
         clip = fluid.clip.GradientClipByGlobalNorm(args.max_grad_norm)
         rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
         OPTIMIZERS[args.optim](rate, clip).minimize(loss)
-    return main_program, startup_program, loss.name, [fw.name, bw.name]
+        norm, = [op.output('Out')[0] for op in main_program.global_block().ops if op.type == 'sqrt']
+    return main_program, startup_program, loss.name, [fw.name, bw.name, norm]
 
 
 def feed_step(batch, step, vocabulary, places, config, args):
@@ -107,9 +113,24 @@ def steps(reader, state, *settings):
         yield batch, feed_step(batch, step, *settings)
 
 
+def describe(reader):
+    """What a run remembers of a text, to notice another one."""
+    return '%d files, %d bytes' % (len(reader.paths), sum(reader.sizes))
+
+
+def keep_batch(batch, reader, path):
+    """Writes the sentences of a batch, each with its file and line, for inspection."""
+    with checkpoint.replacing(path) as output:
+        for share in batch.batches:
+            starts = np.cumsum(share.lengths) - share.lengths
+            for start, length, (file, line) in zip(starts, share.lengths, share.sources):
+                words = [reader.vocabulary.words[id] for id in share.tokens[start + 1:start + length, 0]]
+                output.write('%s:%d\t%s\n' % (reader.paths[file], line, ' '.join(words)))
+
+
 def train(args):
+    """Trains as the flags say; with --on_nan skip, again from the last checkpoint without a batch that failed."""
     places = devices.places(args.use_gpu)
-    use_gpu = isinstance(places[0], fluid.CUDAPlace)
     vocabulary = Vocabulary(args.vocab_path)
     if args.sample_softmax is None:
         args.sample_softmax = len(vocabulary) >= 4 * args.n_negative_samples_batch
@@ -126,87 +147,136 @@ def train(args):
     load_dir = args.load_dir and checkpoint.find(args.load_dir, '--load_dir')
     pretrained = args.load_pretraining_params and checkpoint.find(args.load_pretraining_params,
                                                                   '--load_pretraining_params')
-    save_dir = checkpoint.prepare_directory(args.para_save_dir, load_dir)
+    save_dir = checkpoint.prepare_directory(args.para_save_dir, load_dir, args.resume)
+    print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
+          % (len(places), 'GPU' if isinstance(places[0], fluid.CUDAPlace) else 'CPU', len(vocabulary), args.embed_size,
+             args.hidden_size, args.num_layers, batch_tokens))
+    with contextlib.closing(checkpoint.lock(save_dir)):
+        if args.resume:
+            load_dir = checkpoint.newest_whole(save_dir)
+        skipped = []
+        while True:
+            with fluid.scope_guard(fluid.Scope()), cli.Stop() as stop:
+                failed = run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop)
+            if failed is None:
+                return
+            skipped.append(failed)
+            load_dir = checkpoint.newest_whole(save_dir) or load_dir
+            if args.on_nan == 'stop' or len(skipped) > MAX_SKIPPED:
+                raise InputError('step %d: a loss or gradient is not finite; the checkpoint before it is %s. Lower '
+                                 '--learning_rate, or leave such batches out with --on_nan skip (at most %d)'
+                                 % (failed, load_dir or 'none', MAX_SKIPPED))
+            print('going back to %s to leave out step %d, %d so far' % (load_dir or 'the start', failed, len(skipped)))
 
+
+def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop):
+    """Trains from a checkpoint or the start on, to the end or until a signal asks to stop; all in the current scope.
+
+    Returns None, or the number of the step at which a loss or the gradient was not finite, if --on_nan is skip.
+    """
+    vocabulary = reader.vocabulary
     config = dict({name: getattr(args, name) for name in ('embed_size', 'hidden_size', 'num_layers', 'cell_clip',
                                                           'proj_clip')},
                   vocab_size=len(vocabulary), vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos,
                   eos_id=vocabulary.eos)
-    main_program, startup_program, loss, parts = build(config, args)
+    main_program, startup_program, loss, fetched = build(config, args)
     exe = fluid.Executor(places[0])
     exe.run(startup_program)
 
-    # A run goes on only with the same values of what the accumulators and the place in the text depend on.
-    fixed = {name: getattr(args, name) for name in ('optim', 'batch_size', 'num_steps', 'max_sentence_length',
-                                                    'sample_softmax', 'random_seed')}
-    fixed.update(train_path='%d files, %d bytes' % (len(reader.paths), sum(reader.sizes)), devices=len(places))
+    # A run goes on only with the same values of what its parameters, accumulators and place in the text depend on.
+    fixed = {name: getattr(args, name) for name in (
+        'optim', 'learning_rate', 'linear_decay', 'max_grad_norm', 'dropout', 'batch_size', 'num_steps',
+        'max_sentence_length', 'sample_softmax', 'random_seed')}
+    fixed.update(train_path=describe(reader), devices=len(places))
     if args.sample_softmax:
         fixed['n_negative_samples_batch'] = args.n_negative_samples_batch
     if args.linear_decay:
         fixed.update(max_epoch=args.max_epoch, max_steps=args.max_steps)
     state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
-             'flags': fixed}
+             'dev_pending': False, 'skipped_steps': [], 'flags': fixed, 'test_path': describe(dev_reader)}
     if load_dir or pretrained:
         names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)
         print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))
         if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
             print('this checkpoint is an encoder alone: the softmax starts anew')
     if load_dir:
-        state.update(checkpoint.load_state(exe, load_dir, main_program, fixed))
+        state.update(checkpoint.load_state(exe, load_dir, main_program, fixed, STATE))
+        reader.check(state['position'])
+        if state['test_path'] != describe(dev_reader):
+            print('the dev text is another than before: its best perplexity counts anew')
+            state.update(test_path=describe(dev_reader), best_dev_perplexity=None)
+    state['skipped_steps'] = sorted(set(state['skipped_steps'] + skipped))
 
     executor = devices.Executor(main_program, places, loss)
     evaluator = Evaluator(config, dev_reader, places, executor)
-    print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
-          % (len(places), 'GPU' if use_gpu else 'CPU', len(vocabulary), args.embed_size, args.hidden_size,
-             args.num_layers, batch_tokens))
+    log, saved = Log(state, args), {'step': state['step'], 'time': time.time()}
 
-    def save(best):
+    def save(best=False):
         path = checkpoint.save(exe, main_program, config, state, save_dir, args.keep_checkpoints, best)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
+        saved.update(step=state['step'], time=time.time())
 
-    def evaluate():
-        """Evaluates the dev text, and saves a checkpoint if it is the best so far; returns whether it was."""
+    def evaluate(epoch):
+        """Evaluates the dev text, and saves a checkpoint if it is the best so far."""
         start = time.time()
-        _, tokens, _, fw, bw, average = evaluator.evaluate()
+        state['dev_pending'] = True
+        with stop.at_once():
+            _, tokens, _, fw, bw, average = evaluator.evaluate()
+        state['dev_pending'] = False
         print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s, after %s of training'
-              % (epoch + 1, state['step'], average, fw, bw, tokens, time.time() - start,
-                 cli.duration(state['seconds'])))
-        best = state['best_dev_perplexity'] is None or average < state['best_dev_perplexity']
-        if best:
+              % (epoch, state['step'], average, fw, bw, tokens, time.time() - start, cli.duration(state['seconds'])))
+        if state['best_dev_perplexity'] is None or average < state['best_dev_perplexity']:
             state['best_dev_perplexity'] = float(average)
             save(best=True)
-        return best
 
-    log = Log(state, args)
-    finished = state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
-    while not finished:
-        epoch = state['position']['epoch']
-        start = time.time()
-        try:
+    def finished():
+        return state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
+
+    try:
+        if state['dev_pending']:
+            evaluate(int(np.ceil(state['epochs_read'])))
+        while not finished() and not stop.requested:
+            epoch, start = state['position']['epoch'], time.time()
             for batch, feed in prefetch(steps(reader, dict(state), vocabulary, places, config, args)):
-                losses = np.array(executor.run(parts, feed)).mean(axis=1)
+                step = state['step'] + 1
+                left_out = step in state['skipped_steps']
+                if not left_out:
+                    values = np.array(executor.run(fetched, feed)).mean(axis=1)
+                    if not np.isfinite(values).all():
+                        path = os.path.join(save_dir, 'not_finite.%06d.txt' % step)
+                        keep_batch(batch, reader, path)
+                        print('step %d: loss fw %s bw %s, norm of the gradient %s; its batch is kept in %s'
+                              % ((step,) + tuple(values) + (path,)))
+                        return step
                 seconds = time.time() - start  # with the wait for the reader, without evaluation and saving
-                state.update(step=state['step'] + 1, position=batch.position, epochs_read=batch.epochs_read,
+                state.update(step=step, position=batch.position, epochs_read=batch.epochs_read,
                              seconds=state['seconds'] + seconds)
-                log.step(epoch, state, batch.num_tokens, losses, seconds)
-
-                epoch_ended = batch.position['epoch'] > epoch
-                finished = batch.position['epoch'] == args.max_epoch or state['step'] == args.max_steps
-                saved = False
-                if finished or epoch_ended or state['step'] % args.dev_interval == 0:
-                    saved = evaluate()
-                if not saved and (finished or state['step'] % args.save_interval == 0):
-                    save(best=False)
-                if finished:
+                if not left_out:
+                    log.step(epoch, state, batch.num_tokens, values[:2], seconds)
+                if finished() or batch.position['epoch'] > epoch or step % args.dev_interval == 0:
+                    evaluate(epoch + 1)
+                due = step % args.save_interval == 0 or 0 < args.save_minutes <= (time.time() - saved['time']) / 60
+                if saved['step'] < step and (due or finished() or stop.requested):
+                    save()
+                if finished() or stop.requested:
                     break
                 start = time.time()
-        except InputError:  # a bad line far into the text: keep what was learned until there
-            if state['step'] > log.start['step']:
-                save(best=False)
+    except checkpoint.SaveError:
+        raise
+    except (InputError, cli.Stopped) as error:
+        # A bad line far into the text, or a signal during an evaluation: keep what was learned until there.
+        if saved['step'] < state['step']:
+            save()
+        if isinstance(error, InputError):
             raise
+    if stop.requested and not (finished() and not state['dev_pending']):
+        print('stopped by %s after step %d; to go on: the same command with --resume --para_save_dir %s'
+              % (stop.requested, state['step'], save_dir))
+        return None
     print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
           % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
              resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+    return None
 
 
 if __name__ == '__main__':

@@ -37,7 +37,7 @@ def write_texts(directory, args):
     os.mkdir(text)
     block = ''.join(' '.join(words[id] for id in sentence) + '\n'
                     for sentence in common.sentences(args, BLOCK_SENTENCES)).encode('utf-8')
-    progress, total = cli.Progress('writing', max(args.millions), 'million tokens'), 0
+    progress = cli.Progress('writing', max(args.millions), 'million tokens')
     for number in range(max(args.millions)):
         with io.open(os.path.join(text, '%05d' % number), 'wb') as output:
             output.write(block)

@@ -22,11 +22,10 @@ from contextlib import closing, contextmanager
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 from cli import ArgumentParser, Progress, number, positive_int, run  # noqa: E402
-from reader import BOS, EOS, UNK, InputError, Vocabulary, decode_line, list_files, open_binary  # noqa: E402
+from reader import BOS, EOS, UNK, InputError, Vocabulary, byte_lines, decode_line, list_files, open_binary  # noqa: E402
 from segment import Segmenter  # noqa: E402
 
 RESERVED = (BOS, EOS, UNK)
-LINE_BYTES = 16 << 20  # a longer line is an error: it is hardly text, and memory must be bounded
 BATCH = 1 << 17  # characters a process segments at a time
 MAX_WORDS = 2000000  # distinct words counted at once, about 400 MB
 
@@ -77,10 +76,7 @@ def read_documents(paths, kind, segmented):
     for path in paths:
         with open_binary(path) if path != '-' else io.open(0, 'rb', closefd=False) as lines:
             size, begins = 0, True
-            for position, line in enumerate(iter(lambda: lines.readline(LINE_BYTES + 1), b''), 1):
-                if len(line) > LINE_BYTES:
-                    raise InputError('%s:%d: a line of more than %d MB; break it into lines'
-                                     % (path, position, LINE_BYTES >> 20))
+            for position, line in enumerate(byte_lines(lines), 1):
                 size += len(line)
                 tokens = decode_line(line, path, position).translate(INVISIBLE).split()
                 for token in RESERVED:

@@ -7,7 +7,6 @@ White space separates words and is not part of one; every other character comes 
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
-import json
 import os
 import signal
 import sys
@@ -17,12 +16,15 @@ import numpy as np
 import paddle.fluid as fluid
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import bilm  # noqa: E402
+import checkpoint  # noqa: E402
 import cli  # noqa: E402
 import devices  # noqa: E402
 from args import USE_GPU  # noqa: E402
+from lac_finetune import network  # noqa: E402
 from lac_finetune.evaluation import chunks, split_label, stray  # noqa: E402
 from lac_finetune.reader import Units, feed_words, read_lines  # noqa: E402
-from reader import InputError, Vocabulary, decode_line, length_buckets, list_files, open_binary  # noqa: E402
+from reader import InputError, Vocabulary, byte_lines, decode_line, length_buckets, list_files, open_binary  # noqa: E402
 
 BLOCK = 1 << 16  # characters that are read before they are tagged
 
@@ -92,26 +94,43 @@ def load(directory, place):
     InputError if a file of it is missing, truncated or another one's.
     """
     settings = read_settings(directory)
-    for name, size in sorted(settings['files'].items()):
-        path = os.path.join(directory, name)
-        if not os.path.isfile(path) or os.path.getsize(path) != size:
-            raise InputError('%s: missing or damaged: it should have %d bytes; copy the whole directory again'
-                             % (path, size))
+    checkpoint.check(directory)
     vocabulary = Vocabulary(os.path.join(directory, 'vocabulary.txt'))
     labels = [line for _, line in read_lines(os.path.join(directory, 'tags.txt'))]
+    checkpoint.check_vocabulary(directory, vocabulary, settings['sizes'])
+    if len(labels) != settings['sizes']['num_labels']:
+        raise InputError('%s: %d labels in tags.txt, %d in settings.json; copy it again, or take another'
+                         % (directory, len(labels), settings['sizes']['num_labels']))
     exe = fluid.Executor(place)
-    program, _, (path,) = fluid.io.load_inference_model(os.path.join(directory, 'network'), exe)
+    program, path = build_decoding(settings['sizes'], whole=True)  # anew: the saved one could do anything
+    checkpoint.load_variables(exe, directory, 'network', program, program.all_parameters())
     return Tagger(exe, program, path, Units(vocabulary), labels, settings['batch_tokens'], settings['max_length'])
 
 
+def build_decoding(sizes, whole):
+    """The decoding program and its output; see network.decoding."""
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        return program, network.decoding(sizes, whole)
+
+
 def read_settings(directory):
-    """settings.json of a model directory; InputError if there is none."""
+    """settings.json of a model directory; InputError if there is none that train.py can have written."""
     path = os.path.join(directory, 'settings.json')
+    settings = checkpoint.read_json(path, '; name a model directory that train.py wrote')
     try:
-        with io.open(path, encoding='utf-8') as handle:
-            return json.load(handle)
-    except (IOError, ValueError) as error:
-        raise InputError('%s: not readable (%s); name a model directory that train.py wrote' % (path, error))
+        sizes = settings['sizes']
+        whole_numbers = [settings['batch_tokens'], settings['max_length']] + [
+            sizes[name] for name in ('vocab_size', 'num_labels', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num')]
+        elmo = sizes['elmo'] or dict(bilm.PUBLISHED_CONFIG, vocab_size=sizes['vocab_size'])
+        good = (all(type(number) is int and 0 < number < 2 ** 31 for number in whole_numbers) and
+                sizes['bigru_num'] <= 100 and not bilm.config_problem(elmo) and
+                elmo['vocab_size'] == sizes['vocab_size'])
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise InputError('%s: not the settings of a tagger; name a model directory that train.py wrote' % path)
+    return settings
 
 
 def read_blocks(paths):
@@ -120,7 +139,7 @@ def read_blocks(paths):
     for path in paths:
         name = 'stdin' if path == '-' else path
         with io.open(0, 'rb', closefd=False) if path == '-' else open_binary(path) as handle:
-            for number, line in enumerate(iter(handle.readline, b''), 1):
+            for number, line in enumerate(byte_lines(handle), 1):
                 lines.append(decode_line(line, name, number))
                 characters, size = characters + len(lines[-1]), size + len(line)
                 if characters >= BLOCK or path == '-' and sys.stdin.isatty():  # a person waits for each line

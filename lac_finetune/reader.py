@@ -12,7 +12,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 from lac_finetune.evaluation import OUTSIDE, chunks, split_label, stray
-from reader import InputError, decode_line, open_binary
+from reader import InputError, byte_lines, decode_line, open_binary
 from segment import HALF_WIDTH, Segmenter
 
 Sentence = collections.namedtuple('Sentence', 'words tags place')  # place is file:line
@@ -82,7 +82,7 @@ def label(tag, begins):
 def read_lines(path):
     """Yields (file:line, text) of each line of a file; InputError for an empty one."""
     with open_binary(path) as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(byte_lines(lines), 1):
             text, place = decode_line(line, path, number), '%s:%d' % (path, number)
             if not text.strip():
                 raise InputError('%s: empty line; remove it' % place)

@@ -4,6 +4,8 @@
 # With --pretrain_elmo_model_path (and the --vocab_path that belongs to it) none is pretrained. All is written to
 # lac_finetune/output; a pretraining that was interrupted goes on there, a finished one is used again.
 set -eu
+trap 'exit 130' INT # what is interrupted saves and ends well; the next part is not to follow
+trap 'exit 143' TERM
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
@@ -56,11 +58,9 @@ if [ -z "$elmo" ]; then
             --output "$text"
     fi
     echo "1/3 pretraining a small ELMo: $pretrain"
-    load=
-    [ ! -e "$output/elmo/latest" ] || load=--load_dir
     # shellcheck disable=SC2086 # $pretrain is several words
     "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
-        --use_gpu "$use_gpu" --para_save_dir "$output/elmo" $pretrain ${load:+"$load" "$output/elmo"}
+        --use_gpu "$use_gpu" --para_save_dir "$output/elmo" $pretrain --resume
     elmo=$output/elmo/$(cat "$output/elmo/best")
 fi
 

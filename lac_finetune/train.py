@@ -7,10 +7,14 @@ The model directory has all that infer.py needs, and can be moved:
     network/         the decoding network with all parameters, ELMo's among them (fluid.io.save_inference_model)
     vocabulary.txt   that of ELMo
     tags.txt         the labels, by number
-    settings.json    sizes, flags, scores, the weights of ELMo's layers, and the size of each file
+    manifest.json    size and sha256 of each of these files
+    settings.json    sizes, flags, scores, and the weights of ELMo's layers
+
+After each epoch, what --resume needs goes to a checkpoint in the directory NAME.resume beside it, until the end.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
 import os
 import shutil
 import sys
@@ -34,6 +38,7 @@ from lac_finetune.reader import (Example, Units, check_tags, feed_words, lod_ten
 from reader import InputError, Vocabulary, length_buckets, prefetch  # noqa: E402
 
 LEARNING_RATE = str('learning_rate')  # the variable's name
+HARMLESS = ('resume', 'save_dir', 'log_interval', 'max_epoch', 'patience', 'use_gpu')  # flags that may change
 
 
 def parse_args(argv=None):
@@ -76,6 +81,8 @@ def parse_args(argv=None):
     group.add_argument('--use_gpu', type=cli.boolean, default=None, help=USE_GPU + '; one device is used')
     group.add_argument('--log_interval', type=cli.positive_int, default=50, help='steps between log lines')
     group.add_argument('--save_dir', required=True, help='a new directory for the model')
+    group.add_argument('--resume', type=cli.boolean, nargs='?', const=True, default=False,
+                       help='go on after the last whole epoch of the run that was to make save_dir; without one, start')
     args = parser.parse_args(argv)
     if args.use_elmo and not args.init_from and not args.pretrain_elmo_model_path:
         parser.error('--use_elmo True wants --pretrain_elmo_model_path; --use_elmo False does without')
@@ -123,17 +130,8 @@ def elmo_config(path, vocabulary):
 
 def load_model(exe, directory, program):
     """Loads all parameters of a model but those of its tags; InputError if one is missing or of another shape."""
-    directory = os.path.join(directory, 'network')
-    chosen = [parameter for parameter in program.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
-    for parameter in chosen:
-        try:
-            shape = bilm.read_shape(os.path.join(directory, parameter.name))
-        except (ValueError, IOError) as error:
-            raise InputError(error)
-        if shape != tuple(parameter.shape):
-            raise InputError('%s: %s has shape %s, needed is %s'
-                             % (directory, parameter.name, list(shape), list(parameter.shape)))
-    fluid.io.load_vars(exe, directory, program, vars=chosen)
+    checkpoint.load_variables(exe, directory, 'network', program, [
+        parameter for parameter in program.all_parameters() if parameter.name not in network.TAG_PARAMETERS])
 
 
 class Trainer(object):
@@ -148,8 +146,8 @@ class Trainer(object):
 
     def __init__(self, sizes, labels, args, place):
         self.sizes, self.args, self.step = sizes, args, 0
-        program, startup = fluid.Program(), fluid.Program()
-        with fluid.program_guard(program, startup), fluid.unique_name.guard():
+        self.program, startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
             loss = network.training(sizes, labels, args.dropout, args.random_seed)
             self.learning_rate = args.base_learning_rate
             variable = fluid.layers.create_global_var([1], self.learning_rate, 'float32', persistable=True,
@@ -159,7 +157,7 @@ class Trainer(object):
         self.exe = fluid.Executor(place)
         self.exe.run(startup)
         self.loss = loss.name
-        self.executor = devices.Executor(program, [place], loss.name)
+        self.executor = devices.Executor(self.program, [place], loss.name)
 
     def halve_learning_rate(self):
         """Halves it three times at most: with few sentences, F1 goes up and down long before it is at its best."""
@@ -200,43 +198,43 @@ class Trainer(object):
                 losses, units, begin = [], 0, time.time()
 
 
-def build_decoding(sizes, whole):
-    """The decoding program and its output; see network.decoding."""
-    program = fluid.Program()
-    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
-        return program, network.decoding(sizes, whole)
-
-
 def save(exe, directory, vocabulary, labels, settings):
     """Writes the model directory beside its place, then puts it there."""
     temporary, old = directory + '.saving', directory + '.old'
-    for path in (temporary, old):
-        shutil.rmtree(path, ignore_errors=True)
-    program, path = build_decoding(settings['sizes'], whole=True)  # anew: saving adds to the program
-    fluid.io.save_inference_model(os.path.join(temporary, 'network'), ['word'], [path], exe, program)
-    shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
-    with checkpoint.replacing(os.path.join(temporary, 'tags.txt')) as output:
-        output.write(''.join(label + '\n' for label in labels))
-    files = {os.path.relpath(os.path.join(parent, name), temporary): os.path.getsize(os.path.join(parent, name))
-             for parent, _, names in os.walk(temporary) for name in names}
-    checkpoint.write_json(os.path.join(temporary, 'settings.json'), dict(settings, files=files))
+    program, path = infer.build_decoding(settings['sizes'], whole=True)  # anew: saving adds to the program
+    with checkpoint.writing(directory, temporary):
+        fluid.io.save_inference_model(os.path.join(temporary, 'network'), ['word'], [path], exe, program)
+        checkpoint.check_saved(os.path.join(temporary, 'network'), program.all_parameters())
+        shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
+        with checkpoint.replacing(os.path.join(temporary, 'tags.txt')) as output:
+            output.write(''.join(label + '\n' for label in labels))
+        checkpoint.write_manifest(temporary)
+        checkpoint.write_json(os.path.join(temporary, 'settings.json'), settings)  # the test score is added to it later
+    shutil.rmtree(old, ignore_errors=True)
     if os.path.isdir(directory):
         os.rename(directory, old)
     os.rename(temporary, directory)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def prepare_directory(directory):
-    """InputError unless a model can be written there."""
-    parent = os.path.dirname(os.path.abspath(directory))
+def prepare_directory(directory, resume):
+    """Makes and returns the directory of checkpoints beside; InputError unless a model can be written to `directory`."""
+    checkpoints, old = directory + '.resume', directory + '.old'
     try:
-        if os.path.isdir(directory) and os.listdir(directory) or os.path.isfile(directory):
+        if not resume and os.path.exists(os.path.join(checkpoints, 'latest')):
+            raise InputError('--save_dir %s: is that of an interrupted run; go on with it by --resume, choose another, '
+                             'or delete %s' % (directory, checkpoints))
+        if resume and os.path.isdir(old) and not os.path.isdir(directory):
+            os.rename(old, directory)  # killed between two renamings, see save
+        if os.path.isfile(directory) or (os.path.isdir(directory) and os.listdir(directory) and
+                                         not (resume and os.path.isdir(checkpoints))):
             raise InputError('--save_dir %s: is there already; choose another' % directory)
-        if not os.path.isdir(parent):
-            os.makedirs(parent)
-        tempfile.TemporaryFile(dir=parent).close()
+        if not os.path.isdir(checkpoints):
+            os.makedirs(checkpoints)
+        tempfile.TemporaryFile(dir=checkpoints).close()
     except (IOError, OSError) as error:
         raise InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
+    return checkpoints
 
 
 def evaluate(tagger, sentences):
@@ -277,13 +275,28 @@ def train(args):
         sizes = {'vocab_size': len(vocabulary), 'vocab_sha256': vocabulary.sha256, 'word_emb_dim': args.word_emb_dim,
                  'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
                  'elmo': elmo_config(elmo, vocabulary) if elmo else None}
-    prepare_directory(args.save_dir)
+    args.save_dir = args.save_dir.rstrip(os.sep)
+    checkpoints = prepare_directory(args.save_dir, args.resume)
+    with contextlib.closing(checkpoint.lock(checkpoints, '--save_dir')):
+        if fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):
+            report(args.save_dir, place, test_sentences)
+            shutil.rmtree(checkpoints)
+
+
+def fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):
+    """Trains epoch by epoch and keeps the best model in save_dir; False if a signal asked to stop before the end.
+
+    Args:
+        sizes: see network.py; the number of labels is added.
+        elmo: a checkpoint of ELMo to start from, or None.
+        checkpoints: the directory of checkpoints, from which it goes on if it has one.
+    """
     units, elmo_layers = Units(vocabulary), None
     examples, labels = make_examples(train_sentences, units, args.max_sentence_length)
     sizes['num_labels'] = len(labels)
 
     trainer = Trainer(sizes, labels, args, place)
-    whole, _ = build_decoding(sizes, whole=True)
+    whole, _ = infer.build_decoding(sizes, whole=True)
     if args.init_from:
         load_model(trainer.exe, args.init_from, whole)
         print('loaded %s' % args.init_from)
@@ -294,33 +307,56 @@ def train(args):
         elmo_layers = ElmoLayers(place, sizes['elmo'], os.path.dirname(os.path.abspath(args.save_dir)))
         elmo_layers.prepare([example.ids for example in examples], args.batch_tokens)
 
-    program, path = build_decoding(sizes, whole=False)
+    program, path = infer.build_decoding(sizes, whole=False)
     tagger = infer.Tagger(trainer.exe, program, path, units, labels, args.batch_tokens, args.max_sentence_length,
                           elmo_layers)
-    best, best_epoch = None, 0
-    for epoch in range(args.max_epoch):
-        trainer.train(examples, elmo_layers, epoch)
-        start, tagger.stray = time.time(), 0
-        score = evaluate(tagger, dev_sentences)
-        print('dev epoch %d step %d %s, %d I without B, %d sentences in %.1f s'
-              % (epoch + 1, trainer.step, score, tagger.stray, len(dev_sentences), time.time() - start))
-        if best is None or score.f1 > best:
-            best, best_epoch = score.f1, epoch
-            save(trainer.exe, args.save_dir, vocabulary, labels, {
-                'sizes': sizes, 'flags': vars(args), 'batch_tokens': args.batch_tokens,
-                'max_length': args.max_sentence_length, 'dev_f1': best,
-                'elmo_mix': network.mix(fluid.global_scope()) if sizes['elmo'] else None})
-            print('saved %s, the best so far' % args.save_dir)
-        elif epoch - best_epoch == args.patience:
+    fixed = {name: value for name, value in vars(args).items() if name not in HARMLESS}
+    fixed.update(train_units=sum(len(example.ids) for example in examples), elmo_checkpoint=elmo)
+    state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
+             'learning_rate': args.base_learning_rate}
+    with cli.Stop() as stop:
+        resumed = checkpoint.newest_whole(checkpoints)
+        if resumed:
+            state = checkpoint.load_state(trainer.exe, resumed, trainer.program, fixed,
+                                          {key: type(value) for key, value in state.items()})
+            checkpoint.load_variables(trainer.exe, resumed, '', trainer.program, trainer.program.all_parameters())
+            trainer.step, trainer.learning_rate = state['step'], state['learning_rate']
+            print('loaded %s: goes on after epoch %d' % (resumed, state['epoch']))
+        while state['epoch'] < args.max_epoch and state['epoch'] - state['best_epoch'] < args.patience:
+            try:
+                with stop.at_once():
+                    trainer.train(examples, elmo_layers, state['epoch'])
+                    start, tagger.stray = time.time(), 0
+                    score = evaluate(tagger, dev_sentences)
+            except cli.Stopped:
+                print('stopped by %s; to go on after epoch %d: the same command with --resume'
+                      % (stop.requested, state['epoch']))
+                return False
+            state.update(epoch=state['epoch'] + 1, step=trainer.step)
+            print('dev epoch %d step %d %s, %d I without B, %d sentences in %.1f s'
+                  % (state['epoch'], trainer.step, score, tagger.stray, len(dev_sentences), time.time() - start))
+            if score.f1 > state['best_dev_f1']:
+                state.update(best_dev_f1=score.f1, best_epoch=state['epoch'])
+                save(trainer.exe, args.save_dir, vocabulary, labels, {
+                    'sizes': sizes, 'flags': vars(args), 'batch_tokens': args.batch_tokens,
+                    'max_length': args.max_sentence_length, 'dev_f1': score.f1,
+                    'elmo_mix': network.mix(fluid.global_scope()) if sizes['elmo'] else None})
+                print('saved %s, the best so far' % args.save_dir)
+            elif score.f1 < state['best_dev_f1']:
+                trainer.halve_learning_rate()
+            state['learning_rate'] = trainer.learning_rate
+            checkpoint.save(trainer.exe, trainer.program, None, state, checkpoints, keep=1)
+        if state['epoch'] < args.max_epoch:
             print('stopped: %d epochs without a better dev F1' % args.patience)
-            break
-        elif score.f1 < best:
-            trainer.halve_learning_rate()
+    return True
 
-    score = evaluate(infer.load(args.save_dir, place), test_sentences)  # as it is saved, and for the only time
+
+def report(directory, place, test_sentences):
+    """Prints the test scores of a model, as it is saved and for the only time, and adds its F1 to the settings."""
+    score = evaluate(infer.load(directory, place), test_sentences)
     print('test %s, %d sentences' % (score, len(test_sentences)))
-    settings = dict(infer.read_settings(args.save_dir), test_f1=score.f1)
-    checkpoint.write_json(os.path.join(args.save_dir, 'settings.json'), settings)
+    settings = dict(infer.read_settings(directory), test_f1=score.f1)
+    checkpoint.write_json(os.path.join(directory, 'settings.json'), settings)
     mix = settings['elmo_mix']
     if mix:
         weights = ' '.join('%.3f' % weight for weight in mix['weights'])

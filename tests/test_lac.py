@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -16,10 +17,10 @@ import pytest
 
 import bilm
 from conftest import ROOT, write_lines
-from lac_finetune import train
+from lac_finetune import infer, train
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
-from reader import Vocabulary
+from reader import InputError, Vocabulary
 from test_bad_input import refused
 
 DATA = os.path.join(ROOT, 'lac_finetune', 'data')
@@ -139,7 +140,7 @@ def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):
     output = capsys.readouterr().out
     assert [float(score) for score in re.findall(r'^dev .* F1 ([\d.]+), seg', output, re.M)] == [10, 30, 20, 25]
     assert len(re.findall('^saved', output, re.M)) == 2 and 'stopped' in output
-    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 5e-4, 5e-4])  # halved after the 20
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 5e-4, 2.5e-4])  # halved after the 20 and the 25
     assert settings(task.join('model'))['dev_f1'] == 30 and settings(task.join('model'))['test_f1'] == 40
 
 
@@ -299,9 +300,71 @@ def test_bad_input_of_infer(model):
     content = path.read_binary()
     path.write_binary(content[:-4])
     code, output, errors = command(directory, text=b'')
-    assert code == 2 and len(errors) == 1 and 'lstmp_0.w_0: missing or damaged' in errors[0]
+    assert code == 2 and len(errors) == 1 and 'lstmp_0.w_0: damaged' in errors[0]
     path.remove()
     code, output, errors = command(directory, text=b'')
-    assert code == 2 and len(errors) == 1 and 'lstmp_0.w_0: missing or damaged' in errors[0]
+    assert code == 2 and len(errors) == 1 and 'lstmp_0.w_0: is missing' in errors[0]
     code, output, errors = command(model.join('elmo'), text=b'')
-    assert code == 2 and len(errors) == 1 and 'settings.json: not readable' in errors[0]
+    assert code == 2 and len(errors) == 1 and 'settings.json: cannot be read' in errors[0]
+
+
+def test_settings_and_network_of_a_model_are_not_trusted(model, monkeypatch):
+    directory, place = model.join('model'), fluid.CPUPlace()
+    monkeypatch.setattr(fluid.io, 'load_inference_model', None)  # the saved program is not run
+    whole = settings(directory)
+    for change in ({'sizes': None}, {'sizes': {}}, {'batch_tokens': 0}, {'max_length': '9'},
+                   {'sizes': dict(whole['sizes'], bigru_num=10 ** 6)}, {'sizes': dict(whole['sizes'], num_labels=1)},
+                   {'sizes': dict(whole['sizes'], elmo={'vocab_size': 5})},
+                   {'sizes': dict(whole['sizes'], elmo=dict(whole['sizes']['elmo'], num_layers=10 ** 6))},
+                   {'sizes': dict(whole['sizes'], grnn_hidden_dim=5)}):
+        write_lines(directory.join('settings.json'), [json.dumps(dict(whole, **change))])
+        with pytest.raises(InputError), fluid.scope_guard(fluid.Scope()):
+            infer.load(str(directory), place)
+    write_lines(directory.join('settings.json'), [json.dumps(whole)])
+    with fluid.scope_guard(fluid.Scope()):
+        infer.load(str(directory), place)
+
+
+def stopped_in_epoch(number, monkeypatch):
+    """Lets SIGTERM come in the evaluation of this epoch (from 1)."""
+    evaluate, epochs = train.evaluate, []
+
+    def interrupted(*args):
+        epochs.append(1)
+        if len(epochs) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args)
+
+    monkeypatch.setattr(train, 'evaluate', interrupted)
+
+
+@pytest.mark.parametrize('number', [1, 2, 3])
+def test_a_resumed_tagger_equals_one_never_stopped(task, capsys, monkeypatch, number):
+    changed = {'max_epoch': 3, 'max_sentences': 30, 'patience': 3}
+    run(task, save_dir=str(task.join('whole')), **changed)
+    whole = log_lines(capsys.readouterr().out)
+    with monkeypatch.context() as patch:
+        stopped_in_epoch(number, patch)
+        run(task, **changed)
+    output = capsys.readouterr().out
+    assert 'to go on after epoch %d: the same command with --resume' % (number - 1) in output
+    run(task, resume=True, **changed)
+    output = log_lines(capsys.readouterr().out)
+    assert ('goes on after epoch %d' % (number - 1) in '\n'.join(output)) == (number > 1)
+    assert output[-3:] == whole[-3:]
+    assert values(task.join('model', 'network')) == values(task.join('whole', 'network'))
+    assert settings(task.join('model'))['test_f1'] == settings(task.join('whole'))['test_f1']
+    assert not task.join('model.resume').check()
+
+
+def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
+    changed = {'max_epoch': 3, 'max_sentences': 30}
+    with monkeypatch.context() as patch:
+        stopped_in_epoch(2, patch)
+        run(task, **changed)
+    assert '--resume' in refused(capsys, lambda: run(task, **changed))
+    line = refused(capsys, lambda: run(task, resume=True, dropout=0.2, word_emb_dim=5, log_interval=9, **changed))
+    assert '--dropout 0.3 there, 0.2 here, --word_emb_dim 4 there, 5 here' in line and 'log_interval' not in line
+    task.join('model').rename(task.join('model.old'))  # killed between two renamings
+    run(task, resume=True, **changed)
+    assert settings(task.join('model'))['test_f1'] and not task.join('model.old').check()

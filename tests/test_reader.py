@@ -4,12 +4,15 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import collections
 import io
 import itertools
+import os
 import subprocess
 import sys
 import threading
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 
 from conftest import ROOT, random_sentences, write_lines
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
@@ -80,7 +83,7 @@ def test_vocabulary_accepts_any_order_crlf_and_bom(tmpdir):
     (['<S>', '</S>', '的'], 'lacks <UNK>'),
     (['<S>', '</S>', '<UNK>', '的', '了', '的'], ':6: 的 stands in line 4 already'),
     (['<S>', '</S>', '', '<UNK>'], ':3: empty line'),
-    (['<S>', '</S>', '<UNK>', 'a 12'], 'white space'),
+    (['<S>', '</S>', '<UNK>', '苹\u3000果'], ':4: "苹\u3000果" has white space'),
 ])
 def test_vocabulary_rejects(tmpdir, lines, message):
     with pytest.raises(InputError) as error:
@@ -186,6 +189,8 @@ def test_resumes_at_the_next_batch_from_any_position(shards, vocabulary, buffer_
     (b'\n \n', 'no sentence'),
     ('w1 w2\nw1 中'.encode('gb18030'), ':2: not UTF-8'),
     (b'w1\n\nw2 <S> w1\n', ':3: holds the token'),
+    (b'w1\nw2\0\n', ':2: holds a NUL byte'),
+    ('w1 w2\n'.encode('utf-16'), ':1: '),
 ])
 def test_bad_text(tmpdir, vocabulary, content, message):
     path = tmpdir.join('text.txt')
@@ -203,6 +208,80 @@ def test_a_position_in_a_text_that_shrank_is_an_error(tmpdir, vocabulary, buffer
     write_lines(tmpdir.join('text.txt'), ['w1 w2'])
     with pytest.raises(InputError):
         list(reader.epoch(position))
+
+
+def test_what_separates_words_and_lines(tmpdir, vocabulary):
+    path = tmpdir.join('text.txt')
+    path.write_binary(b'\xef\xbb\xbfw1 w2\r\n' +  # a byte order mark, and line ends of Windows
+                      'w1\u3000w2\t w3\u2028w4\r'.encode('utf-8') +  # full-width space, line separator, lone CR
+                      'w1\u200bw2 \ufeffw3\n'.encode('utf-8'))  # zero-width characters are part of a word
+    batch, = read_all(BucketedReader([str(path)], vocabulary, 100, shuffle=False))
+    assert list(sentences_of(batch.batches[0], vocabulary)) == [['w1', 'w2'],
+                                                                ['w1', 'w2', 'w3', 'w4', '<UNK>', '<UNK>']]
+
+
+def test_a_million_empty_lines(tmpdir, vocabulary):
+    path = tmpdir.join('text.txt')
+    path.write_binary(b'\n' * 10 ** 6 + b'w1')
+    batch, = read_all(BucketedReader([str(path)], vocabulary, 100))
+    assert batch.batches[0].sources.tolist() == [[0, 10 ** 6 + 1]]
+
+
+@pytest.mark.parametrize('ending', [b'', b'\nw1\n'])
+def test_an_endless_line_is_refused_in_little_memory(tmpdir, vocabulary, ending):
+    path = tmpdir.join('text.txt')
+    path.write_binary(b'w1\n' + b'w2 ' * (50 << 20 >> 1) + ending)
+    program = ('import re, sys; sys.path.insert(0, sys.argv[1]); import reader\n'
+               'try: list(reader.BucketedReader([sys.argv[3]], reader.Vocabulary(sys.argv[2]), 9)'
+               '.epoch(reader.BucketedReader.start()))\n'
+               'except reader.InputError as error: print(error)\n'
+               'print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read()).group(1)) >> 10)')
+    output = subprocess.check_output([sys.executable, '-c', program, ROOT, vocabulary.path, str(path)])
+    message, megabytes = output.decode('utf-8').splitlines()
+    assert message == '%s:2: a line of more than 16 MB; break it into lines' % path
+    assert int(megabytes) < 120
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda path: path.write('w1\n', mode='a'), 'has changed since the run began, from 300 to 303 bytes'),
+    (lambda path: path.remove(), 'cannot be read')])
+def test_a_file_that_changes_between_epochs_is_an_error(tmpdir, vocabulary, change, message):
+    path = tmpdir.join('text.txt')
+    path.write('w1 w2\n' * 50)
+    reader = BucketedReader([str(path)], vocabulary, 15)
+    read_all(reader)
+    change(path)
+    with pytest.raises(InputError) as error:
+        read_all(reader, epoch=1)
+    assert str(error.value).startswith('%s: %s' % (path, message))
+
+
+def test_a_pipe_is_refused(tmpdir, vocabulary):
+    path = str(tmpdir.join('pipe'))
+    os.mkfifo(path)
+    with pytest.raises(InputError) as error:
+        BucketedReader([path], vocabulary, 9)
+    assert 'not a file on a disk' in str(error.value)
+
+
+PIECES = [b'w1', b'w99', b'<S>', b' ', b' ', b'\t', b'\n', b'\n', b'\r\n', b'\0', b'\xff', b'\xe4', b'\xef\xbb\xbf',
+          '词\u3000'.encode('utf-8'), '\u200b'.encode('utf-8'), '\u2028'.encode('utf-8'), b'\x1c', b'\xed\xb2\x80']
+
+
+@hypothesis.settings(deadline=None, max_examples=300, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(strategies.one_of(strategies.binary(), strategies.lists(strategies.sampled_from(PIECES)).map(b''.join)))
+def test_any_bytes_are_read_whole_or_refused(tmpdir, vocabulary, content):
+    path = tmpdir.join('any.txt')
+    path.write_binary(content)
+    try:
+        batches = read_all(BucketedReader([str(path)], vocabulary, 20, num_devices=2, max_length=5, buffer_tokens=9))
+    except InputError as error:
+        assert str(error).startswith('%s:' % path) and len(str(error).splitlines()) == 1
+        return
+    found = collections.Counter(tuple(sentence) for batch in batches for share in batch.batches
+                                for sentence in sentences_of(share, vocabulary))
+    lines = content.decode('utf-8-sig').split('\n')  # anything else would have been refused
+    assert found == expected_pieces(lines, vocabulary, 5)
 
 
 def test_prefetch_keeps_order_and_raises_the_error_in_the_caller():

@@ -71,7 +71,7 @@ def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
         while len(losses) < steps:
             for batch in reader.epoch(position):
                 feed = train.feed_step(batch, len(losses), vocabulary, places, config, args)
-                losses.append(np.array(executor.run(parts, feed)).mean(axis=1))
+                losses.append(np.array(executor.run(parts[:2], feed)).mean(axis=1))
                 parts_of_steps.append([int(share.lengths.sum()) for share in batch.batches])
                 position = batch.position
     return np.array(losses[:steps]), parts_of_steps[:steps]
@@ -188,10 +188,11 @@ def test_dropout_masks_change_every_step(corpus):
 def test_a_checkpoint_holds_parameters_apart_from_the_rest(corpus):
     run(corpus, max_steps=2)
     directory = corpus.directory.join('checkpoints')
-    assert sorted(path.basename for path in directory.listdir()) == ['000002', 'best', 'latest']
+    assert sorted(path.basename for path in directory.listdir()) == ['.lock', '000002', 'best', 'latest']
     names = sorted(path.basename for path in directory.join('000002').listdir())
     config = json.loads(directory.join('000002', 'bilm.json').read())
-    assert names == sorted(list(bilm.parameter_shapes(config)) + ['bilm.json', 'optimizer', 'train_state.json'])
+    assert names == sorted(list(bilm.parameter_shapes(config)) +
+                           ['bilm.json', 'manifest.json', 'optimizer', 'train_state.json'])
     accumulators = set(path.basename for path in directory.join('000002', 'optimizer').listdir())
     assert accumulators == set(name + '_moment_0' for name in bilm.parameter_shapes(config)) | {'learning_rate_0'}
 
@@ -267,7 +268,7 @@ def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
     capsys.readouterr()
     with pytest.raises(InputError) as error:
         run(corpus, optim='sgd', linear_decay=True, max_epoch=2, load_dir=directories[1])
-    assert 'same max_epoch: 1 there, 2 here' in str(error.value)
+    assert '--max_epoch 1 there, 2 here' in str(error.value)
 
 
 @pytest.mark.parametrize('num_devices', ['1', '3'])

@@ -1,0 +1,300 @@
+# -*- coding: utf-8 -*-
+"""That no work is lost: exact continuation, whole checkpoints, signals, bad batches, full disks."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import checkpoint
+import cli
+import train
+from conftest import ROOT
+from evaluate import Evaluator
+from reader import InputError
+from test_train import parameters, run, same
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+SAMPLED = {'sample_softmax': True, 'n_negative_samples_batch': 9}
+
+
+def last(corpus, name='checkpoints'):
+    return parameters(checkpoint.find(str(corpus.directory.join(name))))
+
+
+def steps(directory):
+    return sorted(name for name in os.listdir(str(directory)) if name.isdigit())
+
+
+def damage(path):
+    """Changes one byte of a file and keeps its size."""
+    with io.open(str(path), 'r+b') as handle:
+        handle.seek(-3, os.SEEK_END)
+        byte = handle.read(1)
+        handle.seek(-3, os.SEEK_END)
+        handle.write(bytes(bytearray([bytearray(byte)[0] ^ 1])))
+
+
+@pytest.mark.parametrize('num_devices', ['1', '2'])
+@pytest.mark.parametrize('flags', [{}, SAMPLED, {'optim': 'adam', 'learning_rate': 0.01}])
+def test_a_resumed_run_equals_one_never_stopped(corpus, monkeypatch, num_devices, flags):
+    monkeypatch.setenv('CPU_NUM', num_devices)
+    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'), **flags)
+    for max_steps in (3, 4, 0):
+        run(corpus, max_epoch=2, max_steps=max_steps, resume=True, **flags)
+    assert same(last(corpus, 'whole'), last(corpus))
+
+
+def test_resume_passes_over_a_damaged_checkpoint(corpus, capsys):
+    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'))
+    run(corpus, max_epoch=2, max_steps=4, save_interval=2, dev_interval=1000)
+    directory = corpus.directory.join('checkpoints')
+    damage(directory.join('000004', 'lstmp_1.w_0'))
+    capsys.readouterr()
+    run(corpus, max_epoch=2, resume=True)
+    output = capsys.readouterr().out
+    assert re.search(r'passed over: \S+lstmp_1.w_0: damaged', output) and 'loaded %s' % directory.join('000002') in output
+    assert same(last(corpus, 'whole'), last(corpus))
+
+
+@pytest.mark.parametrize('name', ['embedding_para', 'optimizer/embedding_para_moment_0', 'train_state.json'])
+def test_a_damaged_file_is_named(corpus, name):
+    run(corpus, max_steps=2)
+    path = corpus.directory.join('checkpoints', '000002')
+    damage(path.join(name))
+    with pytest.raises(InputError) as error:
+        run(corpus, load_dir=path)
+    assert '%s: ' % path.join(name) in str(error.value)
+
+
+def test_resume_starts_where_there_is_nothing(corpus, capsys):
+    run(corpus, max_steps=1, resume=True)
+    run(corpus, max_steps=1, para_save_dir=corpus.directory.join('other'))
+    assert same(last(corpus), last(corpus, 'other'))
+
+
+def test_resume_finds_the_last_default_directory(corpus, monkeypatch):
+    monkeypatch.chdir(corpus.directory)
+    for flags in ({}, {}, {'resume': True, 'max_steps': 2}):
+        run(corpus, para_save_dir='', **dict({'max_steps': 1}, **flags))
+    assert [steps(name) for name in ('checkpoints', 'checkpoints.2')] == [['000001'], ['000001', '000002']]
+    assert not os.path.exists('checkpoints.3')
+
+
+def test_changed_flags_that_break_the_continuation_are_all_named(corpus):
+    run(corpus, max_steps=1)
+    with pytest.raises(InputError) as error:
+        run(corpus, resume=True, dropout=0.2, learning_rate=0.1, max_grad_norm=5, random_seed=7, log_interval=3)
+    for change in ('dropout 0.1 there, 0.2 here', 'learning_rate', 'max_grad_norm', 'random_seed 1 there, 7 here'):
+        assert '--' + change in str(error.value)
+    assert 'log_interval' not in str(error.value)
+    run(corpus, resume=True, max_epoch=2, log_interval=2, max_steps=3, save_interval=2, dev_interval=3)
+
+
+def test_another_dev_text_has_a_best_of_its_own(corpus, capsys):
+    run(corpus, max_steps=1)
+    run(corpus, max_steps=2, resume=True, test_path=corpus.train_path)
+    assert 'its best perplexity counts anew' in capsys.readouterr().out
+    assert corpus.directory.join('checkpoints', 'best').read() == '000002\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_and_saves(corpus, capsys, monkeypatch, number):
+    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'))
+    step = train.Log.step
+
+    def interrupted(self, epoch, state, *args):
+        step(self, epoch, state, *args)
+        if state['step'] == 3:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Log, 'step', interrupted)
+        run(corpus, max_epoch=2)
+    output, said = capsys.readouterr()
+    assert 'after step 3; to go on: the same command with --resume --para_save_dir' in output
+    assert 'SIG' in said and 'coming to an end' in said and signal.getsignal(number) == before
+    assert steps(corpus.directory.join('checkpoints')) == ['000003']
+    run(corpus, max_epoch=2, resume=True)
+    assert same(last(corpus, 'whole'), last(corpus))
+
+
+def test_a_signal_in_an_evaluation_leaves_it_for_later(corpus, capsys, monkeypatch):
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, 'sentences', interrupted)
+        run(corpus, max_steps=2)
+    output = capsys.readouterr().out
+    assert 'stopped by SIGTERM after step 2' in output and 'dev epoch' not in output
+    run(corpus, max_steps=2, resume=True)
+    output = capsys.readouterr().out
+    assert 'dev epoch 1 step 2 ' in output and 'epoch 1 step 3' not in output
+    assert corpus.directory.join('checkpoints', 'best').read() == '000002\n'
+
+
+def test_a_second_signal_ends_at_once(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(os, '_exit', codes.append)
+    with cli.Stop() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested == 'SIGTERM' and not codes
+        os.kill(os.getpid(), signal.SIGINT)
+    assert codes == [130]
+
+
+def test_saves_by_the_clock(corpus):
+    run(corpus, max_steps=4, save_minutes=1e-9)
+    assert steps(corpus.directory.join('checkpoints')) == ['000002', '000003', '000004']  # the three newest
+
+
+@pytest.fixture
+def nan_in_step_4(monkeypatch):
+    feed_step = train.feed_step
+
+    def spoilt(batch, step, *args):
+        feeds = feed_step(batch, step, *args)
+        if step == 3:  # from 0
+            feeds[0]['loss_scale'] = np.array([np.nan], dtype='float32')
+        return feeds
+
+    monkeypatch.setattr(train, 'feed_step', spoilt)
+
+
+@pytest.mark.usefixtures('nan_in_step_4')
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(corpus, capsys):
+    with pytest.raises(InputError) as error:
+        run(corpus, max_epoch=2, save_interval=2)
+    directory = corpus.directory.join('checkpoints')
+    assert 'step 4: ' in str(error.value) and str(directory.join('000002')) in str(error.value)
+    assert steps(directory) == ['000002']
+    output = capsys.readouterr().out
+    assert re.search(r'step 4: loss fw nan bw nan, norm of the gradient nan', output)
+    with io.open(str(directory.join('not_finite.000004.txt')), encoding='utf-8') as handle:
+        kept = [line.rstrip('\n').split('\t') for line in handle]
+    assert len(kept) > 1
+    for place, words in kept:
+        path, number = place.rsplit(':', 1)
+        with io.open(path, encoding='utf-8') as handle:
+            line = handle.read().splitlines()[int(number) - 1]
+        assert len(words.split()) == len(line.split())
+
+
+@pytest.mark.parametrize('save_interval', [2, 1000])  # back to a checkpoint, or to the start
+def test_a_batch_that_is_not_finite_can_be_left_out(corpus, capsys, monkeypatch, save_interval):
+    feed_step = train.feed_step
+
+    def run_with(value, name, **flags):
+        def changed(batch, step, *args):
+            feeds = feed_step(batch, step, *args)
+            if step == 3:
+                feeds[0]['loss_scale'] = np.array([value], dtype='float32')
+            return feeds
+
+        monkeypatch.setattr(train, 'feed_step', changed)
+        run(corpus, max_epoch=2, dev_interval=1000, para_save_dir=corpus.directory.join(name), **flags)
+
+    run_with(0., 'without')  # with a gradient of 0, Adagrad changes nothing
+    run_with(np.nan, 'skipped', on_nan='skip', save_interval=save_interval)
+    assert re.search(r'going back to .* to leave out step 4, 1 so far', capsys.readouterr().out)
+    assert same(last(corpus, 'without'), last(corpus, 'skipped'))
+    with io.open(os.path.join(checkpoint.find(str(corpus.directory.join('skipped'))), 'train_state.json')) as handle:
+        assert json.load(handle)['skipped_steps'] == [4]
+
+
+def test_a_gradient_that_is_not_finite_is_noticed(corpus, monkeypatch):
+    """The loss may still be finite when the gradient overflows."""
+    monkeypatch.setattr(train, 'parse_args', None)
+    with pytest.raises(InputError) as error:
+        run(corpus, max_steps=4, num_steps=10 ** 38, batch_size=1)
+    assert 'step 1: a loss or gradient is not finite' in str(error.value)
+
+
+def test_going_back_keeps_what_is_newest(corpus):
+    run(corpus, max_epoch=2, max_steps=6, save_interval=1, dev_interval=1000, keep_checkpoints=9)
+    directory = corpus.directory.join('checkpoints')
+    run(corpus, max_epoch=2, max_steps=4, save_interval=1, dev_interval=1000, keep_checkpoints=2,
+        load_dir=directory.join('000002'))
+    assert '000004' in steps(directory) and directory.join('latest').read() == '000004\n'
+
+
+def command(corpus, **flags):
+    return [sys.executable, os.path.join(ROOT, 'train.py')] + corpus.flags(**flags)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(corpus):
+    run(corpus, max_steps=2)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # bytes a file; some parameters are larger
+
+    process = subprocess.Popen(command(corpus, max_steps=4, resume=True), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, preexec_fn=limit)
+    said = process.communicate()[1].decode('utf-8')
+    assert process.returncode == 2
+    errors = [line for line in said.splitlines() if 'error' in line]
+    assert len(errors) == 1 and 'cannot be saved' in errors[0] and 'Traceback' not in said
+    directory = corpus.directory.join('checkpoints')
+    assert steps(directory) == ['000002'] and not directory.join('.saving').exists()
+    run(corpus, max_steps=4, resume=True)
+    run(corpus, max_steps=4, para_save_dir=corpus.directory.join('whole'))
+    assert same(last(corpus, 'whole'), last(corpus))
+
+
+def test_a_second_run_in_a_directory_names_the_first(corpus):
+    directory = corpus.directory.mkdir('checkpoints')
+    holder = subprocess.Popen(
+        [sys.executable, '-c', 'import sys; sys.path.insert(0, %r); import checkpoint; lock = checkpoint.lock(%r);'
+         'print("held"); sys.stdout.flush(); sys.stdin.read()' % (str(ROOT), str(directory))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b'held\n'
+        with pytest.raises(InputError) as error:
+            run(corpus, max_steps=1)
+        assert 'process %d on ' % holder.pid in str(error.value)
+    finally:
+        holder.communicate(b'')
+    run(corpus, max_steps=1)
+
+
+def test_a_foreign_state_is_one_line(corpus):
+    run(corpus, max_steps=2)
+    path = corpus.directory.join('checkpoints', '000002')
+    path.join('manifest.json').remove()
+    whole = json.loads(path.join('train_state.json').read())
+    for change in ({'step': 'two'}, {'position': {}}, {'position': dict(whole['position'], offset=-1)},
+                   {'position': dict(whole['position'], file=10 ** 9)},
+                   {'position': dict(whole['position'], offset=10 ** 18)}, {'flags': None}, {'epochs_read': None}):
+        path.join('train_state.json').write(json.dumps(dict(whole, **change)))
+        with pytest.raises(InputError):
+            run(corpus, load_dir=path)
+    for text in ('', '[]', '{', '\x00'):
+        path.join('train_state.json').write(text)
+        with pytest.raises(InputError):
+            run(corpus, load_dir=path)
+
+
+def test_2000_steps_take_no_more_memory_files_or_threads_than_200(corpus, monkeypatch):
+    step, used = train.Log.step, {}
+
+    def measured(self, epoch, state, *args):
+        step(self, epoch, state, *args)
+        with io.open('/proc/self/statm') as statm:
+            used[state['step']] = (int(statm.read().split()[1]) * resource.getpagesize() >> 20,
+                                   len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))
+
+    monkeypatch.setattr(train.Log, 'step', measured)
+    run(corpus, max_steps=2000, max_epoch=1000, log_interval=1000, save_interval=100, **SAMPLED)
+    megabytes, files, threads = np.subtract(used[2000], used[200])
+    assert megabytes < 10 and files <= 0 and threads <= 0
