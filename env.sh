@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2154
-# Sourced by the run.sh scripts with $root set to this directory: chooses $PYTHON, a Python that has fluid, in an
-# environment made for it where there is none, and exports what training needs. To be set from outside, all optional:
+# Sourced by the run.sh scripts with $root set to this directory, or by hand in it: chooses $PYTHON, a Python that has
+# fluid, in an environment made for it where there is none, and exports what training needs. To be set from outside, all
+# optional:
 #   PYTHON           the interpreter to use; it must have fluid, and nothing is installed into it
 #   VENV             the environment to make or use instead (default: .venv beside this file)
 #   PYTHON_VERSIONS  the Python versions wanted, best first (default: those that fluid 1.8.5 has wheels for)
@@ -117,6 +118,8 @@ install() {
 
 newline='
 '
+root=${root:-$PWD}
+[ -e "$root/env.sh" ] || fail "root=$root is not the directory of env.sh: go there, or set it"
 any_version=yes
 [ -z "${PYTHON_VERSIONS-}" ] || any_version=no
 PYTHON_VERSIONS=${PYTHON_VERSIONS:-3.8 3.7 3.6 2.7}

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -330,3 +331,16 @@ def test_all_tests_or_those_named(fluid_machine):
 
 def test_pytest_missing_is_one_line(fluid_machine):
     assert fluid_machine.run('tests/run.sh', NO_PYTEST='yes').failed('pytest', 'tests/requirements.txt')
+
+
+def test_sourced_by_hand(tmpdir):
+    def source(directory):
+        process = subprocess.Popen(['sh', '-c', '. %s/env.sh && echo "$PYTHON"' % ROOT], cwd=str(directory),
+                                   env=dict(os.environ, PYTHON=sys.executable), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        output, errors = process.communicate()
+        return process.returncode, output.decode('utf-8'), errors.decode('utf-8')
+
+    assert source(ROOT) == (0, sys.executable + '\n', '')
+    code, _, errors = source(tmpdir)
+    assert code == 2 and 'is not the directory of env.sh' in errors
