@@ -2,6 +2,7 @@
 """Every flag of pretraining, with its reason. The sizes are those of the published Chinese checkpoint."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import distributed
 from cli import ArgumentParser, boolean, non_negative_int, number, positive_int
 
 USE_GPU = 'True: all visible GPUs; False: CPU_NUM CPU replicas; by default GPUs where there are any'
@@ -52,6 +53,12 @@ def parse_args(argv=None):
     group.add_argument('--n_negative_samples_batch', type=positive_int, default=8192,
                        help='candidates of the sampled softmax, shared by all tokens of a step')
 
+    group = parser.add_argument_group('many processes')
+    group.add_argument('--update_method', choices=distributed.METHODS, default='local',
+                       help='local: this process alone; nccl2: GPUs of many processes; pserver: parameter servers')
+    group.add_argument('--start_timeout', type=positive_int, default=300,
+                       help='seconds that the processes may take to come')
+
     group = parser.add_argument_group('run')
     group.add_argument('--use_gpu', type=boolean, default=None, help=USE_GPU)
     group.add_argument('--log_interval', type=positive_int, default=100, help='steps between log lines')
@@ -75,6 +82,11 @@ def parse_args(argv=None):
     group.add_argument('--resume', type=boolean, nargs='?', const=True, default=False,
                        help='go on with the newest whole checkpoint of para_save_dir; without one, start')
     args = parser.parse_args(argv)
+    if args.update_method != 'local':
+        if not args.para_save_dir:
+            parser.error('--update_method %s wants --para_save_dir, the same for all processes' % args.update_method)
+        if args.on_nan == 'skip':
+            parser.error('--on_nan skip is for --update_method local: many processes stop and start again')
     if args.load_dir and args.resume:
         parser.error('--load_dir goes on with the checkpoint it names, --resume with the newest: give one of them')
     if args.load_dir and args.load_pretraining_params:

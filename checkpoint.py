@@ -30,6 +30,7 @@ import paddle.fluid as fluid
 import six
 
 import bilm
+import distributed
 from reader import InputError
 
 MANIFEST = 'manifest.json'
@@ -72,9 +73,11 @@ def prepare_directory(directory, continued='', resume=False):
     return directory
 
 
-def _optimizer_variables(program):
+def optimizer_variables(program):
+    """What an optimizer keeps between steps: accumulators and learning rate."""
     return [variable for variable in program.list_vars()
-            if fluid.io.is_persistable(variable) and not fluid.io.is_parameter(variable)]
+            if fluid.io.is_persistable(variable) and not fluid.io.is_parameter(variable) and
+            variable.name not in distributed.VARIABLES]
 
 
 def save(exe, program, config, state, directory, keep, best=False):
@@ -98,7 +101,7 @@ def save(exe, program, config, state, directory, keep, best=False):
     path = _path(directory, state['step'])
     with writing(path, os.path.join(directory, '.saving')) as temporary:
         for target, variables in ((temporary, program.all_parameters()),
-                                  (os.path.join(temporary, 'optimizer'), _optimizer_variables(program))):
+                                  (os.path.join(temporary, 'optimizer'), optimizer_variables(program))):
             fluid.io.save_vars(exe, target, program, vars=variables)
             check_saved(target, variables)
         write_json(os.path.join(temporary, 'train_state.json'), state)
@@ -132,7 +135,8 @@ def writing(path, temporary):
     except (EnvironmentError, ValueError, InputError, fluid.core.EnforceNotMet) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise SaveError('%s: cannot be saved: %s; make room there, then give the same command with --resume'
-                        % (path, getattr(error, 'strerror', None) or error))
+                        % (path, getattr(error, 'strerror', None) or
+                           ('%s' % error).split('Error Message Summary:')[-1].strip('-\n')))
 
 
 def check_saved(directory, variables):
@@ -341,7 +345,7 @@ def load_state(exe, path, program, flags, kinds):
     if changed:
         raise InputError('%s: the run would not go on as it was: %s; for other settings start a new run from its '
                          'parameters with --load_pretraining_params' % (path, ', '.join(changed)))
-    load_variables(exe, path, 'optimizer', program, _optimizer_variables(program))
+    load_variables(exe, path, 'optimizer', program, optimizer_variables(program))
     return state
 
 

@@ -75,10 +75,16 @@ positive_int = number(int, low=1)
 non_negative_int = number(int, low=0)
 
 
+def tell(message, stream):
+    """Writes one line, which begins with the name of the command."""
+    text = '%s: %s\n' % (os.path.basename(as_text(sys.argv[0])), ' '.join(six.text_type(message).split()))
+    stream.write(text if six.PY3 else text.encode('utf-8'))
+    stream.flush()
+
+
 def fail(message):
     """One line on stderr, exit code 2."""
-    text = '%s: error: %s\n' % (os.path.basename(as_text(sys.argv[0])), ' '.join(six.text_type(message).split()))
-    sys.stderr.write(text if six.PY3 else text.encode('utf-8'))
+    tell('error: %s' % message, sys.stderr)
     sys.exit(2)
 
 

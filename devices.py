@@ -45,11 +45,14 @@ class Executor(object):
         places: list of the devices.
         loss: name of the loss, if the program trains.
         share_vars_from: an Executor that has run, whose variables are used.
+        cluster: a distributed.Cluster whose trainers run the program with NCCL2.
         threads: of each CPU replica.
     """
 
-    def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS):
+    def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS, cluster=None):
         build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
+        if cluster and cluster.trainers:
+            build.num_trainers, build.trainer_id = cluster.num_trainers, cluster.trainer_id
         if not isinstance(places[0], fluid.CUDAPlace):
             execution.num_threads = threads * len(places)
             # An operator that shares its input's memory leaves what follows in the queue of its own thread: one thread

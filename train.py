@@ -3,10 +3,12 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
+import io
 import os
 import resource
 import time
 
+import distributed  # before fluid, which reads its flags when it is loaded
 import numpy as np
 import paddle.fluid as fluid
 
@@ -31,13 +33,13 @@ OPTIMIZERS = {
 }
 
 
-def build(config, args):
-    """The training program, its startup program, the name of the loss, and those of what each step fetches: the mean
-    loss forward and backward, and the global norm of the gradient before it is clipped.
+def build(config, args, cluster=distributed.LOCAL):
+    """The training program, its startup program, the name of the loss, and that of what each step fetches, float32 [3]:
+    the mean loss forward and backward, and the global norm of the gradient before it is clipped.
 
-    Each device is fed `loss_scale`, float32 [1]: number of devices / tokens of the step on all of them. As fluid
-    averages the gradients of the devices, a step minimises the mean over all tokens, whatever each device got. With
-    linear_decay it is fed `learning_rate`, float32 [1], too.
+    Each device is fed `loss_scale`, float32 [1]: number of devices / tokens of the step on all of them, those of all
+    trainers. As fluid averages the gradients of the devices, a step minimises the mean over all tokens, whatever each
+    device got. With linear_decay it is fed `learning_rate`, float32 [1], too.
     """
     main_program, startup_program = fluid.Program(), fluid.Program()
     with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
@@ -47,15 +49,19 @@ def build(config, args):
                                                   sampled=args.sample_softmax)]
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = (fw + bw) * (0.5 * args.num_steps)
-        clip = fluid.clip.GradientClipByGlobalNorm(args.max_grad_norm)
+        clip = distributed.Clip(args.max_grad_norm)
         rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
         OPTIMIZERS[args.optim](rate, clip).minimize(loss)
-        norm, = [op.output('Out')[0] for op in main_program.global_block().ops if op.type == 'sqrt']
-    return main_program, startup_program, loss.name, [fw.name, bw.name, norm]
+        block = main_program.global_block()
+        norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
+        figures = fluid.layers.concat([fw, bw, norm])
+        if cluster.num_trainers > 1:
+            figures = distributed.average(figures)
+    return main_program, startup_program, loss.name, figures.name
 
 
-def feed_step(batch, step, vocabulary, places, config, args):
-    """What step number `step` (from 0) feeds to each device.
+def feed_step(batch, step, vocabulary, places, config, args, cluster=distributed.LOCAL):
+    """What step number `step` (from 0) feeds to each device of this trainer.
 
     Its dropout masks, and the candidates of a sampled softmax, the same for all devices, follow from
     (random_seed, step).
@@ -71,12 +77,18 @@ def feed_step(batch, step, vocabulary, places, config, args):
         done = max(batch.epochs_read / args.max_epoch, (step + 1) / args.max_steps if args.max_steps else 0.)
         for feed in feeds:
             feed['learning_rate'] = np.array([args.learning_rate * (1 - done)], dtype='float32')
-    for feed, share in zip(feeds, batch.batches):
-        scale = len(places) / batch.num_tokens if len(share.lengths) else 0.
-        feed['loss_scale'] = np.array([scale], dtype='float32')
+    num_devices = len(places) * cluster.num_trainers
+    seeds = random.randint(1, 2 ** 31 - 1, [num_devices, bilm.num_dropout_seeds(config)]).astype('int32')
+    for number, (feed, share) in enumerate(zip(feeds, batch.batches), cluster.trainer_id * len(places)):
+        feed['loss_scale'] = np.array([num_devices / batch.num_tokens if len(share.lengths) else 0.], dtype='float32')
         if args.dropout:
-            feed['dropout_seeds'] = random.randint(1, 2 ** 31 - 1, bilm.num_dropout_seeds(config)).astype('int32')
+            feed['dropout_seeds'] = seeds[number]
     return feeds
+
+
+def run_step(executor, figures, feed):
+    """Runs a step; its mean losses forward and backward and its gradient norm, float32 [3]. `figures` is from build."""
+    return np.reshape(executor.run([figures], feed), [-1, 3]).mean(axis=0)  # of the devices
 
 
 class Log(object):
@@ -130,7 +142,14 @@ def keep_batch(batch, reader, path):
 
 def train(args):
     """Trains as the flags say; with --on_nan skip, again from the last checkpoint without a batch that failed."""
+    cluster = distributed.cluster(args.update_method)
+    if cluster.method == 'nccl2' and not fluid.is_compiled_with_cuda():
+        raise InputError('--update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA; install '
+                         'paddlepaddle-gpu, or use pserver')
     places = devices.places(args.use_gpu)
+    if cluster.servers and len(places) > 1:
+        raise InputError('--update_method pserver: a trainer has one device, not %d; start more trainers instead, each '
+                         'with CPU_NUM=1 or one CUDA_VISIBLE_DEVICES' % len(places))
     vocabulary = Vocabulary(args.vocab_path)
     if args.sample_softmax is None:
         args.sample_softmax = len(vocabulary) >= 4 * args.n_negative_samples_batch
@@ -138,8 +157,9 @@ def train(args):
         raise InputError('--n_negative_samples_batch %d: %s has only %d words; give fewer, or --sample_softmax False'
                          % (args.n_negative_samples_batch, args.vocab_path, len(vocabulary)))
     batch_tokens = args.batch_size * args.num_steps * len(places)
-    reader = BucketedReader(list_files(args.train_path), vocabulary, batch_tokens, len(places), args.random_seed,
-                            args.max_sentence_length)
+    reader = BucketedReader(list_files(args.train_path), vocabulary, batch_tokens * cluster.num_trainers, len(places),
+                            args.random_seed, args.max_sentence_length, trainer_id=cluster.trainer_id or 0,
+                            num_trainers=cluster.num_trainers)
     dev_reader = BucketedReader(list_files(args.test_path), vocabulary, batch_tokens, len(places),
                                 max_length=args.max_sentence_length, shuffle=False)
     for _ in dev_reader.epoch(dev_reader.start()):
@@ -149,15 +169,17 @@ def train(args):
                                                                   '--load_pretraining_params')
     save_dir = checkpoint.prepare_directory(args.para_save_dir, load_dir, args.resume)
     print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
-          % (len(places), 'GPU' if isinstance(places[0], fluid.CUDAPlace) else 'CPU', len(vocabulary), args.embed_size,
-             args.hidden_size, args.num_layers, batch_tokens))
-    with contextlib.closing(checkpoint.lock(save_dir)):
+          % (cluster.num_trainers * len(places), 'GPU' if isinstance(places[0], fluid.CUDAPlace) else 'CPU',
+             len(vocabulary), args.embed_size, args.hidden_size, args.num_layers, reader.batch_tokens))
+    with contextlib.closing(checkpoint.lock(save_dir) if cluster.trainer_id == 0 else io.open(os.devnull)):
         if args.resume:
             load_dir = checkpoint.newest_whole(save_dir)
         skipped = []
         while True:
-            with fluid.scope_guard(fluid.Scope()), cli.Stop() as stop:
-                failed = run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop)
+            agreed = os.path.basename(load_dir or pretrained or 'start')
+            with fluid.scope_guard(fluid.Scope()), cli.Stop() as stop, \
+                    distributed.Watch(cluster, agreed, args.start_timeout) as watch:
+                failed = run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop, watch)
             if failed is None:
                 return
             skipped.append(failed)
@@ -169,25 +191,53 @@ def train(args):
             print('going back to %s to leave out step %d, %d so far' % (load_dir or 'the start', failed, len(skipped)))
 
 
-def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop):
+def serve(exe, transpiled, path, optimizer_variables):
+    """Runs a parameter server from a checkpoint or the start on, until all trainers are through.
+
+    Args:
+        path: the checkpoint, or None.
+        optimizer_variables: those to load from it.
+    """
+    program, startup_program = transpiled.server_programs()
+    exe.run(startup_program)
+    if path:
+        held = program.global_block().vars
+        for part, names in (('', os.listdir(path)), ('optimizer', [variable.name for variable in optimizer_variables])):
+            checkpoint.load_variables(exe, path, part, program,
+                                      [variable for name, variable in sorted(held.items()) if name in names])
+    print('serving at %s' % transpiled.cluster.server)
+    exe.run(program)
+
+
+def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop, watch):
     """Trains from a checkpoint or the start on, to the end or until a signal asks to stop; all in the current scope.
 
-    Returns None, or the number of the step at which a loss or the gradient was not finite, if --on_nan is skip.
+    Of many trainers the first one logs, evaluates and saves. Returns None, or the number of the step at which a loss or the gradient was not finite, if --on_nan is skip.
     """
-    vocabulary = reader.vocabulary
+    vocabulary, cluster = reader.vocabulary, watch.cluster
+    first = cluster.trainer_id == 0
     config = dict({name: getattr(args, name) for name in ('embed_size', 'hidden_size', 'num_layers', 'cell_clip',
                                                           'proj_clip')},
                   vocab_size=len(vocabulary), vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos,
                   eos_id=vocabulary.eos)
-    main_program, startup_program, loss, fetched = build(config, args)
-    exe = fluid.Executor(places[0])
+    main_program, startup_program, loss, figures = build(config, args, cluster)
+    exe, whole = fluid.Executor(places[0]), main_program
+    if cluster.method != 'local':
+        whole = main_program.clone()  # a trainer's program lacks what the servers do
+        transpiled = distributed.Transpiled(cluster, main_program, startup_program)
+        main_program = transpiled.program
+        if cluster.server:
+            serve(exe, transpiled, load_dir or pretrained, checkpoint.optimizer_variables(whole) if load_dir else [])
+            return None
     exe.run(startup_program)
 
     # A run goes on only with the same values of what its parameters, accumulators and place in the text depend on.
     fixed = {name: getattr(args, name) for name in (
-        'optim', 'learning_rate', 'linear_decay', 'max_grad_norm', 'dropout', 'batch_size', 'num_steps',
-        'max_sentence_length', 'sample_softmax', 'random_seed')}
-    fixed.update(train_path=describe(reader), devices=len(places))
+        'optim', 'learning_rate', 'linear_decay', 'max_grad_norm', 'dropout', 'num_steps', 'max_sentence_length',
+        'sample_softmax', 'random_seed')}
+    # The same batch may be divided among other devices: the result is the same but for rounding and dropout.
+    fixed['batch_size of all devices'] = args.batch_size * len(places) * cluster.num_trainers
+    fixed['train_path'] = describe(reader)
     if args.sample_softmax:
         fixed['n_negative_samples_batch'] = args.n_negative_samples_batch
     if args.linear_decay:
@@ -195,24 +245,26 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
     state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
              'dev_pending': False, 'skipped_steps': [], 'flags': fixed, 'test_path': describe(dev_reader)}
     if load_dir or pretrained:
-        names = checkpoint.load_parameters(exe, load_dir or pretrained, main_program, config, vocabulary)
+        names = checkpoint.load_parameters(exe, load_dir or pretrained, whole, config, vocabulary)
         print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))
         if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
             print('this checkpoint is an encoder alone: the softmax starts anew')
     if load_dir:
-        state.update(checkpoint.load_state(exe, load_dir, main_program, fixed, STATE))
+        state.update(checkpoint.load_state(exe, load_dir, whole, fixed, STATE))
         reader.check(state['position'])
         if state['test_path'] != describe(dev_reader):
             print('the dev text is another than before: its best perplexity counts anew')
             state.update(test_path=describe(dev_reader), best_dev_perplexity=None)
     state['skipped_steps'] = sorted(set(state['skipped_steps'] + skipped))
 
-    executor = devices.Executor(main_program, places, loss)
+    executor = devices.Executor(main_program, places, loss, cluster=cluster)
     evaluator = Evaluator(config, dev_reader, places, executor)
     log, saved = Log(state, args), {'step': state['step'], 'time': time.time()}
 
     def save(best=False):
-        path = checkpoint.save(exe, main_program, config, state, save_dir, args.keep_checkpoints, best)
+        if cluster.servers:
+            transpiled.pull(exe, whole.all_parameters() + checkpoint.optimizer_variables(whole))
+        path = checkpoint.save(exe, whole, config, state, save_dir, args.keep_checkpoints, best)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
         saved.update(step=state['step'], time=time.time())
 
@@ -220,6 +272,8 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
         """Evaluates the dev text, and saves a checkpoint if it is the best so far."""
         start = time.time()
         state['dev_pending'] = True
+        if cluster.servers:
+            transpiled.pull(exe, whole.all_parameters())
         with stop.at_once():
             _, tokens, _, fw, bw, average = evaluator.evaluate()
         state['dev_pending'] = False
@@ -232,18 +286,22 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
     def finished():
         return state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
 
+    def ending():
+        return finished() or first and stop.requested
+
     try:
-        if state['dev_pending']:
+        if state['dev_pending'] and first:
             evaluate(int(np.ceil(state['epochs_read'])))
-        while not finished() and not stop.requested:
+        while not ending():
             epoch, start = state['position']['epoch'], time.time()
-            for batch, feed in prefetch(steps(reader, dict(state), vocabulary, places, config, args)):
+            for batch, feed in prefetch(steps(reader, dict(state), vocabulary, places, config, args, cluster)):
                 step = state['step'] + 1
                 left_out = step in state['skipped_steps']
                 if not left_out:
-                    values = np.array(executor.run(fetched, feed)).mean(axis=1)
+                    values = run_step(executor, figures, feed)
                     if not np.isfinite(values).all():
-                        path = os.path.join(save_dir, 'not_finite.%06d.txt' % step)
+                        share = '.trainer_%d' % cluster.trainer_id if cluster.num_trainers > 1 else ''
+                        path = os.path.join(save_dir, 'not_finite.%06d%s.txt' % (step, share))
                         keep_batch(batch, reader, path)
                         print('step %d: loss fw %s bw %s, norm of the gradient %s; its batch is kept in %s'
                               % ((step,) + tuple(values) + (path,)))
@@ -251,27 +309,33 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
                 seconds = time.time() - start  # with the wait for the reader, without evaluation and saving
                 state.update(step=step, position=batch.position, epochs_read=batch.epochs_read,
                              seconds=state['seconds'] + seconds)
-                if not left_out:
-                    log.step(epoch, state, batch.num_tokens, values[:2], seconds)
-                if finished() or batch.position['epoch'] > epoch or step % args.dev_interval == 0:
-                    evaluate(epoch + 1)
-                due = step % args.save_interval == 0 or 0 < args.save_minutes <= (time.time() - saved['time']) / 60
-                if saved['step'] < step and (due or finished() or stop.requested):
-                    save()
-                if finished() or stop.requested:
+                if first:
+                    if not left_out:
+                        log.step(epoch, state, batch.num_tokens, values[:2], seconds)
+                    if finished() or batch.position['epoch'] > epoch or step % args.dev_interval == 0:
+                        evaluate(epoch + 1)
+                    due = step % args.save_interval == 0 or 0 < args.save_minutes <= (time.time() - saved['time']) / 60
+                    if saved['step'] < step and (due or ending()):
+                        save()
+                if ending():
                     break
                 start = time.time()
     except checkpoint.SaveError:
         raise
     except (InputError, cli.Stopped) as error:
         # A bad line far into the text, or a signal during an evaluation: keep what was learned until there.
-        if saved['step'] < state['step']:
+        if not first:
+            time.sleep(60)  # the first one saves, and ends this one by its own end
+        elif saved['step'] < state['step']:
             save()
         if isinstance(error, InputError):
             raise
+    if not first:
+        return None
     if stop.requested and not (finished() and not state['dev_pending']):
         print('stopped by %s after step %d; to go on: the same command with --resume --para_save_dir %s'
               % (stop.requested, state['step'], save_dir))
+        watch.stop()
         return None
     print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
           % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],

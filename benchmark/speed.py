@@ -70,7 +70,7 @@ def training(args, places, vocabulary, text):
                         '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
     config = network(args, vocabulary)
     reader = BucketedReader([text], vocabulary, args.batch_size * args.num_steps * len(places), len(places))
-    program, startup, loss, parts = train.build(config, flags)
+    program, startup, loss, figures = train.build(config, flags)
     fluid.Executor(places[0]).run(startup)
     executor = devices.Executor(program, places, loss, threads=args.threads)
 
@@ -81,7 +81,7 @@ def training(args, places, vocabulary, text):
                 yield batch
 
     stream = prefetch(batches())
-    return lambda: executor.run(parts, next(stream)[1])
+    return lambda: train.run_step(executor, figures, next(stream)[1])
 
 
 def inference(args, places, vocabulary, text):

@@ -173,7 +173,7 @@ def test_several_devices_train_alike(corpus, monkeypatch, optim):
     flags = {'optim': optim, 'learning_rate': 0.2 if optim == 'adagrad' else 0.01, 'sample_softmax': True,
              'n_negative_samples_batch': 6}
     one, _ = losses_of_steps(corpus, 1, monkeypatch, **flags)
-    for num_devices in (2, 4):
+    for num_devices in (2, 4, 8):
         np.testing.assert_allclose(losses_of_steps(corpus, num_devices, monkeypatch, **flags)[0], one, atol=1e-4)
 
 
@@ -198,7 +198,7 @@ def test_more_candidates_than_words_are_refused(corpus, capsys):
 
 def test_sampling_is_the_default_of_a_large_vocabulary(corpus, capsys, monkeypatch):
     built = []
-    monkeypatch.setattr(train, 'build', lambda config, args: built.append(args.sample_softmax) or 1 / 0)
+    monkeypatch.setattr(train, 'build', lambda config, args, cluster: built.append(args.sample_softmax) or 1 / 0)
     for number in (5, 6):
         with pytest.raises(ZeroDivisionError):
             train.train(parse_args(corpus.flags(n_negative_samples_batch=number)))

@@ -64,14 +64,14 @@ def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6)
     losses, parts_of_steps = [], []
     with fluid.scope_guard(fluid.Scope()):
-        program, startup, loss, parts = train.build(config, args)
+        program, startup, loss, figures = train.build(config, args)
         fluid.Executor(places[0]).run(startup)
         executor = devices.Executor(program, places, loss)
         position = reader.start()
         while len(losses) < steps:
             for batch in reader.epoch(position):
                 feed = train.feed_step(batch, len(losses), vocabulary, places, config, args)
-                losses.append(np.array(executor.run(parts[:2], feed)).mean(axis=1))
+                losses.append(train.run_step(executor, figures, feed)[:2])
                 parts_of_steps.append([int(share.lengths.sum()) for share in batch.batches])
                 position = batch.position
     return np.array(losses[:steps]), parts_of_steps[:steps]
@@ -79,10 +79,10 @@ def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
 
 @pytest.mark.parametrize('flags', [{'optim': 'adagrad', 'learning_rate': 0.2}, {'optim': 'adam', 'learning_rate': 0.01},
                                    {'optim': 'adam', 'learning_rate': 0.01, 'linear_decay': True}])
-def test_1_2_and_4_devices_train_alike(corpus, monkeypatch, flags):
+def test_1_2_4_and_8_devices_train_alike(corpus, monkeypatch, flags):
     one, _ = losses_of_steps(corpus, 1, monkeypatch, **flags)
     assert one[-1].mean() < one[0].mean() - 0.05  # it learns
-    for num_devices in (2, 4):
+    for num_devices in (2, 4, 8):
         several, tokens = losses_of_steps(corpus, num_devices, monkeypatch, **flags)
         assert any(len(set(shares)) > 1 for shares in tokens)  # devices with different numbers of tokens
         np.testing.assert_allclose(several, one, atol=1e-4)
@@ -106,7 +106,7 @@ def test_the_step_is_adagrad_of_the_scaled_and_clipped_mean_loss(corpus, monkeyp
         config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=2, hidden_size=3)
         place = fluid.CPUPlace()
         with fluid.scope_guard(fluid.Scope()):
-            program, startup, loss, parts = train.build(config, args)
+            program, startup, _, _ = train.build(config, args)
             exe = fluid.Executor(place)
             exe.run(startup)
             batch = next(BucketedReader([corpus.test_path], vocabulary, 15).epoch(BucketedReader.start()))
