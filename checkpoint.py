@@ -204,17 +204,26 @@ def _prune(directory, keep, step):
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """A text file to write, which takes its name when it is whole and on disk; InputError if it cannot be written."""
+def new_file(path):
+    """A path to write a file at, which takes the name `path` when it is whole and on disk; InputError if it cannot be."""
     temporary = path + '.tmp'
     try:
-        with io.open(temporary, 'w', encoding='utf-8') as output:
-            yield output
+        yield temporary
         _sync(temporary)
         os.rename(temporary, path)
         _sync(os.path.dirname(path) or '.')
     except (IOError, OSError) as error:
-        raise InputError('%s: cannot be written: %s' % (path, error.strerror))
+        raise InputError('%s: cannot be written: %s' % (path, error.strerror or error))
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A text file to write; see new_file."""
+    with new_file(path) as temporary, io.open(temporary, 'w', encoding='utf-8') as output:
+        yield output
 
 
 def write_json(path, value):
@@ -291,11 +300,13 @@ def lock(directory, flag='--para_save_dir'):
 
 
 def read_config(path, vocabulary):
-    """The config of a checkpoint; InputError if it has none or was made with another vocabulary."""
-    try:
-        config = bilm.read_config(path)
-    except ValueError as error:
-        raise InputError(error)
+    """The config of a checkpoint, ours or the published one, which has no bilm.json; InputError for another vocabulary."""
+    config = dict(bilm.PUBLISHED_CONFIG, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
+    if os.path.exists(os.path.join(path, 'bilm.json')):
+        try:
+            config = bilm.read_config(path)
+        except ValueError as error:
+            raise InputError(error)
     check_vocabulary(path, vocabulary, config)
     return config
 

@@ -25,7 +25,6 @@ import numpy as np
 import paddle.fluid as fluid
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import bilm  # noqa: E402
 import checkpoint  # noqa: E402
 import cli  # noqa: E402
 import devices  # noqa: E402
@@ -117,15 +116,6 @@ def make_examples(sentences, units, max_length):
     print('train: %d sentences, %d units, of which %d were split at a gold border; %d labels'
           % (len(sentences), sum(len(example.ids) for example in examples), split, len(labels)))
     return examples, labels
-
-
-def elmo_config(path, vocabulary):
-    """Sizes of a checkpoint, ours or the published one, which has no bilm.json. InputError for another vocabulary."""
-    if os.path.exists(os.path.join(path, 'bilm.json')):
-        return checkpoint.read_config(path, vocabulary)
-    config = dict(bilm.PUBLISHED_CONFIG, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
-    checkpoint.check_vocabulary(path, vocabulary, config)
-    return config
 
 
 def load_model(exe, directory, program):
@@ -274,7 +264,7 @@ def train(args):
             elmo = checkpoint.find(args.pretrain_elmo_model_path, '--pretrain_elmo_model_path')
         sizes = {'vocab_size': len(vocabulary), 'vocab_sha256': vocabulary.sha256, 'word_emb_dim': args.word_emb_dim,
                  'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
-                 'elmo': elmo_config(elmo, vocabulary) if elmo else None}
+                 'elmo': checkpoint.read_config(elmo, vocabulary) if elmo else None}
     args.save_dir = args.save_dir.rstrip(os.sep)
     checkpoints = prepare_directory(args.save_dir, args.resume)
     with contextlib.closing(checkpoint.lock(checkpoints, '--save_dir')):

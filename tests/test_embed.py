@@ -1,0 +1,138 @@
+# -*- coding: utf-8 -*-
+"""Vectors of a text: values against numpy, the formats against their readers, order and numbers kept."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+import bilm
+import checkpoint
+import embed
+import numpy_bilm
+from conftest import ROOT, write_lines
+from reader import InputError, Vocabulary
+from test_bad_input import refused
+from test_train import parameters, run
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+LINES = ['词3 词0', '', '词1', '词2 词19 词5 词4 词6 词7 词8', '  词3\u3000词0 ']
+
+
+@pytest.fixture
+def trained(corpus):
+    run(corpus, max_steps=2)
+    return corpus
+
+
+def expected_layers(corpus, tokens):
+    """Layers 0..L of a sentence, [layers, tokens, 2 * embed_size], by numpy."""
+    path, vocabulary = checkpoint.find(str(corpus.directory.join('checkpoints'))), Vocabulary(corpus.vocab_path)
+    values, config = parameters(path), bilm.read_config(path)
+    ids = vocabulary.ids(['<S>'] + tokens + ['</S>'])
+    fw, bw = [numpy_bilm.layer_outputs(part, direction, values, config)
+              for part, direction in ((ids[:-1], 'fw'), (ids[1:], 'bw'))]
+    return np.array([np.hstack([forward[1:], backward[:-1]]) for forward, backward in zip(fw, bw)])
+
+
+def embedder(corpus, *args, **kwargs):
+    return embed.Embedder(str(corpus.directory.join('checkpoints')), Vocabulary(corpus.vocab_path), *args, **kwargs)
+
+
+@pytest.mark.parametrize('layers, mix', [('all', None), ('top', None), ('average', None), ('mix', [0.5, 0.3, 0.2, 1.5])])
+def test_vectors_equal_numpy(trained, layers, mix):
+    sentences = [line.split() for line in LINES]
+    found = embedder(trained, layers, mix, batch_tokens=5)(sentences)
+    for tokens, vectors in zip(sentences, found):
+        if not tokens:
+            assert vectors.size == 0
+            continue
+        expected = expected_layers(trained, tokens)
+        if layers != 'all':
+            shares = {'top': [0, 0, 1], 'average': [1 / 3] * 3, 'mix': [0.75, 0.45, 0.3]}[layers]
+            expected = np.tensordot(shares, expected, 1)
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert embedder(trained, layers, mix)([]) == []
+
+
+def test_an_overlong_sentence_is_read_in_pieces(trained):
+    tokens = ['词%d' % (number % 15) for number in range(10)]
+    one, = embedder(trained, 'all', max_length=4)([tokens])
+    pieces = embedder(trained, 'all')([tokens[:4], tokens[4:8], tokens[8:]])
+    np.testing.assert_allclose(one, np.concatenate(pieces, axis=1), atol=1e-6)
+
+
+def command(corpus, *args, **options):
+    """Runs embed.py: (exit code, last lines on stdout, lines on stderr)."""
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, 'embed.py'), '--load_dir', str(corpus.directory.join('checkpoints')),
+         '--vocab_path', corpus.vocab_path, '--use_gpu', 'False'] + list(args), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, GLOG_minloglevel=str('3'), CPU_NUM=str('1')))
+    output, errors = process.communicate(options.get('text', b''))
+    return process.returncode, output.decode('utf-8').splitlines(), errors.decode('utf-8').splitlines()
+
+
+def test_files(trained):
+    directory, sentences = trained.directory, [line.split() for line in LINES]
+    text = write_lines(directory.join('text.txt'), LINES)
+    names = {name: str(directory.join(name)) for name in ('all.npz', 'all.h5', 'top.npz', 'top.h5', 'tokens.txt')}
+    for layers in ('all', 'top'):
+        vectors = embedder(trained, layers)(sentences)
+        code, output, errors = command(trained, text, '--layers', layers, '--output', names[layers + '.npz'])
+        assert code == 0 and '5 sentences, 12 tokens' in output[-1], errors
+        with np.load(names[layers + '.npz']) as found:
+            assert sorted(found.files) == ['0', '1', '2', '3', '4']
+            for number, expected in enumerate(vectors):
+                np.testing.assert_allclose(found['%d' % number], expected, atol=1e-6)
+        # from standard input, in other batches, as float16
+        code, output, errors = command(trained, '--layers', layers, '--output', names[layers + '.h5'], '--dtype', 'float16',
+                                       '--batch_tokens', '1', '--tokens', names['tokens.txt'],
+                                       text='\n'.join(LINES).encode('utf-8'))
+        assert code == 0, errors
+        with h5py.File(names[layers + '.h5'], 'r') as found:
+            assert sorted(found) == ['0', '1', '2', '3', '4'] and found['0'].dtype == np.float16
+            assert found['0'].shape == (3 if layers == 'all' else 1, 2, 8) and found['1'].shape[1] == 0
+            for number, expected in enumerate(vectors):
+                np.testing.assert_allclose(found['%d' % number][...].reshape(expected.shape), expected, atol=2e-3)
+    with io.open(names['tokens.txt'], encoding='utf-8') as handle:
+        assert [line.split() for line in handle] == sentences
+
+
+def test_raw_text_is_cut_with_the_vocabulary(trained):
+    names = [str(trained.directory.join(name)) for name in ('raw.npz', 'tokens.txt')]
+    code, _, errors = command(trained, '--raw', '--output', names[0], '--tokens', names[1],
+                              text='词1词12 词3x\n'.encode('utf-8'))
+    assert code == 0, errors
+    with io.open(names[1], encoding='utf-8') as handle:
+        assert handle.read() == '词1 词12 词3 x\n'
+    expected, = embedder(trained, 'average')([['词1', '词12', '词3', 'x']])
+    np.testing.assert_allclose(np.load(names[0])['0'], expected, atol=1e-6)
+
+
+def test_bad_use(trained, capsys, monkeypatch):
+    output = trained.directory.join('vectors.npz')
+    for args, message in (
+            (['--output', 'vectors.txt'], 'expected NAME.npz or NAME.h5'),
+            (['--output', str(output), '--layers', 'mix'], '--layers mix and --mix belong together'),
+            (['--output', str(output), '--layers', 'mix', '--mix', '1', '1'], 'wants 3 shares above 0'),
+            (['--output', str(output), '--layers', 'mix', '--mix', '1', '0', '1', '1'], 'wants 3 shares above 0'),
+            (['--output', str(output), 'nowhere.txt'], 'no file matches'),
+            (['--output', str(trained.directory.join('none', 'vectors.npz')), trained.test_path], 'cannot be written'),
+            (['--output', str(output), write_lines(trained.directory.join('bad.txt'), ['词1', '<S> 词2'])], 'bad.txt:2: ')):
+        monkeypatch.setattr('sys.argv', ['embed.py', '--load_dir', str(trained.directory.join('checkpoints')),
+                                         '--vocab_path', trained.vocab_path, '--use_gpu', 'False'] + args)
+        assert message in refused(capsys, embed.main)
+        assert not output.exists() and not trained.directory.join('vectors.npz.tmp').exists()
+
+
+def test_h5py_may_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'h5py', None)
+    with pytest.raises(InputError) as error:
+        with embed.hdf5('vectors.h5'):
+            pass
+    assert 'python -m pip install h5py' in str(error.value)
