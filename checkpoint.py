@@ -123,8 +123,9 @@ def save(exe, program, config, state, directory, keep, best=False):
 def writing(path, temporary):
     """Makes the directory `temporary` anew, to be filled and then renamed to `path`; what is in it goes to disk.
 
-    SaveError if it cannot be filled; then it is removed.
+    SaveError if it cannot be filled; after any error it is removed.
     """
+    whole = False
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
         os.makedirs(temporary)
@@ -132,11 +133,14 @@ def writing(path, temporary):
         for parent, _, names in os.walk(temporary):
             for name in names + ['.']:
                 _sync(os.path.join(parent, name))
+        whole = True
     except (EnvironmentError, ValueError, InputError, fluid.core.EnforceNotMet) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise SaveError('%s: cannot be saved: %s; make room there, then give the same command with --resume'
                         % (path, getattr(error, 'strerror', None) or
                            ('%s' % error).split('Error Message Summary:')[-1].strip('-\n')))
+    finally:
+        if not whole:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_saved(directory, variables):

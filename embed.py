@@ -131,14 +131,19 @@ def npz(path):
         yield write
 
 
-@contextlib.contextmanager
-def hdf5(path):
-    """A function that writes an array as a dataset."""
+def import_h5py():
+    """h5py, which nothing else needs; InputError if it is not installed."""
     try:
         import h5py
     except ImportError:
         raise InputError('h5py is not installed: python -m pip install h5py, or write an .npz')
-    with h5py.File(path, 'w') as output:
+    return h5py
+
+
+@contextlib.contextmanager
+def hdf5(path):
+    """A function that writes an array as a dataset."""
+    with import_h5py().File(path, 'w') as output:
         yield lambda key, array: output.create_dataset(key, data=array if array.ndim == 3 else array[None])
 
 

@@ -15,7 +15,7 @@ from conftest import ROOT
 ERRORS = {'InputError', 'SaveError', 'ValueError', 'ArgumentTypeError', 'error', 'fail', '_end'}
 WITHIN = {'unknown version', 'num_labels', 'file', 'strerror', 'another run', 'a label', 'a bare tag', 'none', 'sizes',
           '"…" has white space in it', 'Error Message Summary:', 'PADDLE_CURRENT_ENDPOINT', 'all trainers are through',
-          'stopped by trainer 0'}  # no messages of their own
+          'stopped by trainer 0', 'not bidirectional, or without skip connections'}  # no messages of their own
 
 
 def messages():

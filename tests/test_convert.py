@@ -1,0 +1,131 @@
+# -*- coding: utf-8 -*-
+"""Exchange with bilm-tf: what its LSTM makes of the weights, and the way there and back."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+import bilm
+import checkpoint
+import convert
+import embed
+from numpy_bilm import sigmoid
+from reader import InputError, Vocabulary
+from test_bad_input import refused
+from test_train import parameters, run, same
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+WORDS = ['词3', '词0', '词7', '词19']
+
+
+@pytest.fixture
+def trained(corpus):
+    run(corpus, max_steps=4)
+    return corpus
+
+
+def paths(corpus):
+    return [str(corpus.directory.join(name)) for name in ('checkpoints', 'tf', 'back')]
+
+
+def tensorflow_cell(x, source, options):
+    """tf.nn.rnn_cell.LSTMCell with a projection as its documentation has it: gates i, j, f, o, forget bias 1."""
+    weights, bias, projection = [source[name][...] for name in ('W_0', 'B', 'W_P_0')]
+    state, output, outputs = np.zeros(options['dim']), np.zeros(options['projection_dim']), []
+    for row in x:
+        i, j, f, o = np.split(np.concatenate([row, output]).dot(weights) + bias, 4)
+        state = sigmoid(f + 1) * state + sigmoid(i) * np.tanh(j)
+        state = np.clip(state, -options['cell_clip'], options['cell_clip'])
+        output = np.clip((sigmoid(o) * np.tanh(state)).dot(projection), -options['proj_clip'], options['proj_clip'])
+        outputs.append(output)
+    return np.array(outputs)
+
+
+def test_tensorflow_makes_the_same_vectors_of_the_weights(trained):
+    ours, directory, _ = paths(trained)
+    convert.to_bilm(ours, directory)
+    with io.open(os.path.join(directory, 'options.json')) as handle:
+        options = json.load(handle)
+    assert options['bidirectional'] and options['n_tokens_vocab'] == 20
+    vocabulary, halves = Vocabulary(trained.vocab_path), []
+    ids = vocabulary.ids(['<S>'] + WORDS + ['</S>'])
+    with h5py.File(os.path.join(directory, 'weights.hdf5'), 'r') as source:
+        for number, read in enumerate((ids[:-1], ids[:0:-1])):
+            x = source['embedding'][...][read]
+            outputs = [x]
+            for layer in range(options['lstm']['n_layers']):
+                y = tensorflow_cell(x, source['RNN_%d/RNN/MultiRNNCell/Cell%d/LSTMCell' % (number, layer)],
+                                    options['lstm'])
+                x = y + x if layer and options['lstm']['use_skip_connections'] else y
+                outputs.append(x)
+            halves.append([output[1:][::-1 if number else 1] for output in outputs])
+        assert source['softmax/W'].shape == (20, 4) and source['softmax/b'].shape == (20,)
+    found, = embed.Embedder(ours, vocabulary, 'all')([WORDS])
+    np.testing.assert_allclose(found, [np.hstack(pair) for pair in zip(*halves)], atol=1e-6)
+
+
+@pytest.mark.parametrize('rows', [3, 10 ** 6])  # in blocks, and whole
+def test_there_and_back(trained, monkeypatch, rows):
+    monkeypatch.setattr(convert, 'ROWS', rows)
+    ours, directory, back = paths(trained)
+    convert.to_bilm(ours, directory)
+    convert.from_bilm(directory, back, 0, 1)
+    before, after = parameters(checkpoint.find(ours)), parameters(back)
+    assert set(before) == set(after)
+    for name in before:
+        np.testing.assert_allclose(after[name], before[name], atol=1e-6, err_msg=name)
+    assert bilm.read_config(back) == {name: value for name, value in bilm.read_config(checkpoint.find(ours)).items()
+                                      if name != 'vocab_sha256'}
+    run(trained, max_steps=1, load_pretraining_params=back, para_save_dir=trained.directory.join('more'))
+
+
+def test_an_encoder_alone(trained):
+    ours, directory, back = paths(trained)
+    ours = checkpoint.find(ours)
+    for name in ('softmax_weight', 'softmax_bias', 'manifest.json'):
+        os.remove(os.path.join(ours, name))
+    convert.to_bilm(ours, directory)
+    convert.from_bilm(directory, back, 0, 1)
+    assert sorted(os.listdir(back)) == sorted(set(os.listdir(ours)) - {'optimizer', 'train_state.json'} | {
+        'manifest.json'})
+
+
+def test_npz(trained):
+    ours, output = paths(trained)[0], str(trained.directory.join('parameters.npz'))
+    convert.to_npz(ours, output)
+    expected = parameters(checkpoint.find(ours))
+    with np.load(output) as found:
+        assert set(found.files) == set(expected) and same(expected, found)
+
+
+def test_bad_input(trained, capsys, monkeypatch):
+    ours, directory, back = paths(trained)
+    convert.to_bilm(ours, directory)
+
+    def line(*args):
+        monkeypatch.setattr('sys.argv', ['convert.py'] + list(args))
+        found = refused(capsys, convert.main)
+        assert not os.path.exists(back) and not os.path.exists(back + '.saving')
+        return found
+
+    assert 'nowhere: no such directory' in line('to_bilm', 'nowhere', back)
+    assert 'nowhere' in line('from_bilm', 'nowhere', back)
+    assert 'is there already' in line('from_bilm', directory, ours)
+    options = trained.directory.join('tf', 'options.json')
+    whole = json.loads(options.read())
+    for change, message in (({'dim': 7}, 'has shape'), ({'n_layers': 3}, 'weights.hdf5: '), ({'dim': 'x'}, 'hidden_size is'),
+                            ({'use_skip_connections': False}, 'without skip connections')):
+        options.write(json.dumps(dict(whole, lstm=dict(whole['lstm'], **change))))
+        assert message in line('from_bilm', directory, back)
+    options.write('[]')
+    assert 'weights.hdf5: not the weights' in line('from_bilm', directory, back)
+    options.write(json.dumps(whole))
+    trained.directory.join('tf', 'weights.hdf5').write('x')
+    assert 'weights.hdf5: not the weights' in line('from_bilm', directory, back)
+    with pytest.raises(InputError):
+        convert.open_parameter(str(options))
