@@ -14,6 +14,7 @@ import pytest
 import bilm
 import checkpoint
 import embed
+import neighbours
 import numpy_bilm
 from conftest import ROOT, write_lines
 from reader import InputError, Vocabulary
@@ -136,3 +137,30 @@ def test_h5py_may_be_missing(monkeypatch):
         with embed.hdf5('vectors.h5'):
             pass
     assert 'python -m pip install h5py' in str(error.value)
+
+
+@pytest.mark.parametrize('same', [False, True])
+def test_nearest_words_in_context(trained, same):
+    """Against sorting all cosines, with an embedder whose vectors are known."""
+    lines = ['词%d 词1 词%d' % (number % 7, number % 5) for number in range(40)] + ['', '词9 词1']
+    table = np.random.RandomState(0).randn(60, 4)
+
+    def embedder(sentences):
+        return [np.array([table[(len(words) + 3 * place + 5 * int(word[1:])) % 60]
+                          for place, word in enumerate(words)]).reshape(-1, 4)
+                for words in sentences]
+
+    sentence = ['词9', '词1']
+    blocks = [(lines[:15], 0), (lines[15:], 0)]
+    found = neighbours.nearest(embedder, sentence, '词1', blocks, 6, same)
+    wanted, cosines = embedder([sentence])[0][1], []
+    for number, line in enumerate(lines, 1):
+        for place, (word, vector) in enumerate(zip(line.split(), embedder([line.split()])[0] if line else [])):
+            if line.split() != sentence and (word == '词1' or not same):
+                cosines.append((vector.dot(wanted) / np.linalg.norm(vector) / np.linalg.norm(wanted), -number, -place))
+    expected = sorted(cosines, reverse=True)[:6]
+    np.testing.assert_allclose([entry[0] for entry in found], [entry[0] for entry in expected])
+    for cosine, number, place, words in found:
+        assert words == lines[number - 1].split() and (not same or words[place] == '词1')
+    with pytest.raises(InputError):
+        neighbours.nearest(embedder, sentence, '词5', blocks, 6)

@@ -1,0 +1,88 @@
+# -*- coding: utf-8 -*-
+"""The words of a text whose vectors in context are nearest to that of a word in a sentence, so that senses come apart.
+
+    python neighbours.py '他 在 打 电话' 打 --text data/train --load_dir checkpoints --vocab_path data/vocabulary_min5k.txt
+
+Sentences are words separated by white space. Nearness is the cosine of the vectors; memory does not grow with the text.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import heapq
+import os
+
+import numpy as np
+
+import args as flags
+import cli
+import devices
+import embed
+from reader import InputError, Vocabulary, list_files
+
+CONTEXT = 8  # words shown on each side
+
+
+def unit(vectors):
+    """Vectors [N, D] scaled to length 1; those of 0 stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def nearest(embedder, sentence, word, blocks, count, same=False):
+    """The nearest words: a list of (cosine, number of the line from 1, position in it, its words), nearest first.
+
+    Args:
+        embedder: an embed.Embedder of one layer.
+        sentence: list of words, in which `word` occurs; its first occurrence is meant.
+        blocks: lists of lines, as embed.read_blocks yields them with the bytes read.
+        count: how many to find.
+        same: only other occurrences of `word`.
+
+    InputError if the word does not occur in the sentence.
+    """
+    if word not in sentence:
+        raise InputError('%s: does not occur in the sentence, whose words are: %s' % (word, ' '.join(sentence)))
+    wanted = unit(embedder([sentence])[0])[sentence.index(word)]
+    found, line = [], 0
+    for lines, _ in blocks:
+        numbered = [(number, text.split()) for number, text in enumerate(lines, line + 1)]
+        line += len(lines)
+        numbered = [(number, words) for number, words in numbered
+                    if words != sentence and (not same or word in words)]
+        for (number, words), vectors in zip(numbered, embedder([words for _, words in numbered])):
+            for position, cosine in enumerate(unit(vectors).dot(wanted)):
+                if not same or words[position] == word:
+                    entry = (float(cosine), -number, -position, words)
+                    (heapq.heappush if len(found) < count else heapq.heappushpop)(found, entry)
+    return [(cosine, -line, -position, words) for cosine, line, position, words in sorted(found, reverse=True)]
+
+
+def main():
+    parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('sentence', help='words separated by white space')
+    parser.add_argument('word', help='one of them')
+    parser.add_argument('--text', required=True, help='where to look: a file, a directory or a quoted glob; segmented')
+    parser.add_argument('--load_dir', required=True, help='a checkpoint, or a directory of them: the newest is taken')
+    parser.add_argument('--vocab_path', required=True, help='vocabulary of the checkpoint')
+    parser.add_argument('--number', type=cli.positive_int, default=10, help='how many words to show')
+    parser.add_argument('--same', action='store_true', help='only other occurrences of the word')
+    parser.add_argument('--layers', choices=['average', 'top'], default='top', help='which vectors to compare')
+    parser.add_argument('--use_gpu', type=cli.boolean, default=None, help=flags.USE_GPU + '; one device is used')
+    args = parser.parse_args()
+    embedder = embed.Embedder(args.load_dir, Vocabulary(args.vocab_path), args.layers,
+                              place=devices.places(args.use_gpu)[0])
+    paths = list_files(args.text)
+    progress = cli.Progress('reading', sum(map(os.path.getsize, paths)), 'bytes')
+
+    def blocks():
+        for lines, size in embed.read_blocks(paths):
+            progress.update(size)
+            yield lines, size
+
+    found = nearest(embedder, args.sentence.split(), args.word, blocks(), args.number, args.same)
+    progress.close()
+    for cosine, line, position, words in found:
+        before, after = words[max(position - CONTEXT, 0):position], words[position + 1:position + 1 + CONTEXT]
+        print('%.3f  line %d: %s' % (cosine, line, ' '.join(before + ['[%s]' % words[position]] + after)))
+
+
+if __name__ == '__main__':
+    cli.run(main)
