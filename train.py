@@ -201,8 +201,8 @@ def serve(exe, transpiled, path, optimizer_variables):
     program, startup_program = transpiled.server_programs()
     exe.run(startup_program)
     if path:
-        held = program.global_block().vars
-        for part, names in (('', os.listdir(path)), ('optimizer', [variable.name for variable in optimizer_variables])):
+        held, of_optimizer = program.global_block().vars, {variable.name for variable in optimizer_variables}
+        for part, names in (('', os.listdir(path)), ('optimizer', of_optimizer)):
             checkpoint.load_variables(exe, path, part, program,
                                       [variable for name, variable in sorted(held.items()) if name in names])
     print('serving at %s' % transpiled.cluster.server)
@@ -212,7 +212,9 @@ def serve(exe, transpiled, path, optimizer_variables):
 def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop, watch):
     """Trains from a checkpoint or the start on, to the end or until a signal asks to stop; all in the current scope.
 
-    Of many trainers the first one logs, evaluates and saves. Returns None, or the number of the step at which a loss or the gradient was not finite, if --on_nan is skip.
+    Of many trainers the first one logs, evaluates and saves; a parameter server serves them.
+
+    Returns None, or the number of the step at which a loss or the gradient was not finite.
     """
     vocabulary, cluster = reader.vocabulary, watch.cluster
     first = cluster.trainer_id == 0

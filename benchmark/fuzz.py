@@ -35,8 +35,8 @@ SECONDS = 20  # for one file; more is a hang
 WORDS = ['<S>', '</S>', '<UNK>', '苹果', '打', '行', 'a', 'n-B', 'n-I', 'O', '-', 'ａ', '\u3000', '\u200b', '\ufeff', '\u2028',
          '\x1c', '\x85', '\udc80' if six.PY2 else '\ufffd', '𠮷']
 PIECES = [word.encode('utf-8') for word in WORDS] + [
-    b' ', b' ', b' ', b'\n', b'\n', b'\t', b'\r\n', b'\r', b'\0', b'\xff', b'\xe8\x8b', b'\xef\xbb\xbf', b'\xff\xfe', b'{', b'}',
-    b'[', b']', b'"', b':', b',', b'0', b'-1', b'1e999', b'9' * 30, b'null']
+    b' ', b' ', b' ', b'\n', b'\n', b'\t', b'\r\n', b'\r', b'\0', b'\xff', b'\xe8\x8b', b'\xef\xbb\xbf', b'\xff\xfe',
+    b'{', b'}', b'[', b']', b'"', b':', b',', b'0', b'-1', b'1e999', b'9' * 30, b'null']
 TENSOR = struct.pack(str('<IQIi'), 0, 0, 0, 4) + b'\x08\x05\x10\x02' + np.zeros(2, 'float32').tobytes()
 STATE = {'step': 2, 'position': BucketedReader.start(), 'epochs_read': 0.5, 'seconds': 1., 'flags': {}}
 SIZES = {'vocab_size': 5, 'num_labels': 3, 'word_emb_dim': 4, 'grnn_hidden_dim': 4, 'bigru_num': 2,
@@ -45,7 +45,8 @@ TEXT = '苹果 打 行\n打 行\n'.encode('utf-8')
 GOOD = {  # a good file for each reader
     'vocabulary': '<S>\n</S>\n<UNK>\n苹果\n打\n'.encode('utf-8'), 'text': TEXT, 'raw text': TEXT, 'parameter': TENSOR,
     'tagged text': '苹果 打\tn v\n打\tv\n'.encode('utf-8'), 'config': json.dumps(bilm.PUBLISHED_CONFIG).encode('utf-8'),
-    'state': json.dumps(STATE).encode('utf-8'), 'manifest': json.dumps({'text': [len(TEXT), hashlib.sha256(TEXT).hexdigest()]}).encode('utf-8'),
+    'state': json.dumps(STATE).encode('utf-8'),
+    'manifest': json.dumps({'text': [len(TEXT), hashlib.sha256(TEXT).hexdigest()]}).encode('utf-8'),
     'settings': json.dumps({'sizes': SIZES, 'batch_tokens': 5, 'max_length': 9}).encode('utf-8')}
 
 
