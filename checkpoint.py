@@ -303,15 +303,16 @@ def lock(directory, flag='--para_save_dir'):
     return handle
 
 
-def read_config(path, vocabulary):
+def read_config(path, vocabulary=None):
     """The config of a checkpoint, ours or the published one, which has no bilm.json; InputError for another vocabulary."""
-    config = dict(bilm.PUBLISHED_CONFIG, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
+    config = dict(bilm.PUBLISHED_CONFIG, **{'bos_id': vocabulary.bos, 'eos_id': vocabulary.eos} if vocabulary else {})
     if os.path.exists(os.path.join(path, 'bilm.json')):
         try:
             config = bilm.read_config(path)
         except ValueError as error:
             raise InputError(error)
-    check_vocabulary(path, vocabulary, config)
+    if vocabulary:
+        check_vocabulary(path, vocabulary, config)
     return config
 
 

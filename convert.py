@@ -72,20 +72,10 @@ def cells(config):
                    bilm.gate_name(direction, layer), bilm.lstm_name(config, direction, layer))
 
 
-def read_config(path):
-    """The config of a checkpoint, checked; that of the published one if it has no bilm.json."""
-    if not os.path.exists(os.path.join(path, 'bilm.json')):
-        return bilm.PUBLISHED_CONFIG
-    try:
-        return bilm.read_config(path)
-    except ValueError as error:
-        raise InputError(error)
-
-
 def to_bilm(path, directory):
     """Writes weights.hdf5 and options.json of a checkpoint into a directory, which is made."""
     path = checkpoint.find(path)
-    config, h5py = read_config(path), embed.import_h5py()
+    config, h5py = checkpoint.read_config(path), embed.import_h5py()
     checkpoint.check(path)
     if not os.path.isdir(directory):
         os.makedirs(directory)
@@ -167,7 +157,7 @@ def to_npz(path, output):
     """Writes every parameter of a checkpoint under its name."""
     path = checkpoint.find(path)
     checkpoint.check(path)
-    names = sorted(set(bilm.parameter_shapes(read_config(path))) & set(os.listdir(path)))
+    names = sorted(set(bilm.parameter_shapes(checkpoint.read_config(path))) & set(os.listdir(path)))
     with checkpoint.new_file(output) as temporary, embed.npz(temporary) as write:
         for name in names:
             write(name, open_parameter(os.path.join(path, name)))

@@ -24,8 +24,8 @@ import bilm
 import checkpoint
 import cli
 import devices
-from reader import (BOS, EOS, InputError, Vocabulary, byte_lines, decode_line, length_buckets, list_files, open_binary,
-                    prefetch)
+import reader
+from reader import BOS, EOS, UNK, InputError, Vocabulary, length_buckets, prefetch
 from segment import Segmenter
 
 BLOCK = 1 << 15  # characters that are read before they are encoded
@@ -101,22 +101,12 @@ class Embedder(object):
 
 def read_blocks(paths):
     """Yields (lines, bytes read) of the files, '-' being standard input, so many lines as make a BLOCK."""
-    lines, characters, size = [], 0, 0
-    for path in paths:
-        name = 'stdin' if path == '-' else path
-        with io.open(0, 'rb', closefd=False) if path == '-' else open_binary(path) as handle:
-            for number, line in enumerate(byte_lines(handle), 1):
-                text, size = decode_line(line, name, number), size + len(line)
-                if BOS in text.split() or EOS in text.split():
-                    raise InputError('%s:%d: holds the token %s or %s, which is put around each sentence anyway; remove '
-                                     'it' % (name, number, BOS, EOS))
-                lines.append(text)
-                characters += len(text)
-                if characters >= BLOCK:
-                    yield lines, size
-                    lines, characters = [], 0
-    if lines:
-        yield lines, size
+    for lines, size in reader.read_blocks(paths, BLOCK):
+        for place, text in lines:
+            if {BOS, EOS} & set(text.split()):
+                raise InputError('%s: holds the token %s or %s, which is put around each sentence anyway; remove it'
+                                 % (place, BOS, EOS))
+        yield [text for _, text in lines], size
 
 
 @contextlib.contextmanager
@@ -173,11 +163,11 @@ def main():
     if (args.layers == 'mix') != bool(args.mix):
         parser.error('--layers mix and --mix belong together')
 
-    paths = [path for name in args.input for path in (['-'] if name == '-' else list_files(name))]
+    paths = reader.list_inputs(args.input)
     vocabulary = Vocabulary(args.vocab_path)
     embedder = Embedder(args.load_dir, vocabulary, args.layers, args.mix, devices.places(args.use_gpu)[0],
                         args.batch_tokens, args.max_sentence_length)
-    cut = Segmenter(words_of(vocabulary)) if args.raw else None
+    cut = Segmenter([word for word in vocabulary.words if word not in (BOS, EOS, UNK)]) if args.raw else None
     start, number, tokens = time.time(), 0, 0
     progress = cli.Progress('embedding', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
     with checkpoint.new_file(args.output) as temporary, writers[kind](temporary) as write, (
@@ -192,12 +182,6 @@ def main():
     progress.close()
     seconds = time.time() - start
     print('%s: %d sentences, %d tokens, %d tokens/s' % (args.output, number, tokens, tokens / seconds))
-
-
-def words_of(vocabulary):
-    """The words of a vocabulary but <S>, </S> and <UNK>."""
-    reserved = (vocabulary.bos, vocabulary.eos, vocabulary.unk)
-    return [word for number, word in enumerate(vocabulary.words) if number not in reserved]
 
 
 if __name__ == '__main__':

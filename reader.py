@@ -66,6 +66,30 @@ def open_binary(path):
         raise InputError('%s: cannot be read: %s' % (path, error.strerror))
 
 
+def list_inputs(names):
+    """The files that several names stand for, each as in list_files; '-' is standard input and stays as it is."""
+    return [path for name in names for path in (['-'] if name == '-' else list_files(name))]
+
+
+def read_blocks(paths, block):
+    """Yields (list of (file:line, text), bytes read) of the files, '-' being standard input.
+
+    As many lines come at a time as have `block` characters; from a terminal each, as a person waits for it.
+    """
+    lines, characters, size = [], 0, 0
+    for path in paths:
+        name = 'stdin' if path == '-' else path
+        with io.open(0, 'rb', closefd=False) if path == '-' else open_binary(path) as handle:
+            for number, line in enumerate(byte_lines(handle), 1):
+                lines.append(('%s:%d' % (name, number), decode_line(line, name, number)))
+                characters, size = characters + len(lines[-1][1]), size + len(line)
+                if characters >= block or path == '-' and sys.stdin.isatty():
+                    yield lines, size
+                    lines, characters = [], 0
+    if lines:
+        yield lines, size
+
+
 class Vocabulary(object):
     """Words and their ids: one token a line, `<S>`, `</S>`, `<UNK>` among them, most frequent first.
 

@@ -265,7 +265,8 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
 
     def save(best=False):
         if cluster.servers:
-            transpiled.pull(exe, whole.all_parameters() + checkpoint.optimizer_variables(whole))
+            parameters = [] if best else whole.all_parameters()  # evaluate has just pulled them
+            transpiled.pull(exe, parameters + checkpoint.optimizer_variables(whole))
         path = checkpoint.save(exe, whole, config, state, save_dir, args.keep_checkpoints, best)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
         saved.update(step=state['step'], time=time.time())

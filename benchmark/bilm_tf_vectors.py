@@ -10,35 +10,30 @@ the state of its LSTMs from batch to batch, so it is run afresh for each batch.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import io
 import os
 import sys
 
 os.environ[str('TF_CPP_MIN_LOG_LEVEL')] = str('3')
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+import common  # noqa: E402
 from bilm import BidirectionalLanguageModel, TokenBatcher  # noqa: E402
 
 
 def main():
     text, vocabulary, directory, vectors = sys.argv[1:]
-    with io.open(text, encoding='utf-8') as handle:
-        sentences = [line.split() for line in handle]
     weights = os.path.join(directory, 'weights.hdf5')
     model = BidirectionalLanguageModel(os.path.join(directory, 'options.json'), weights, use_character_inputs=False,
                                        embedding_weight_file=weights, max_batch_size=1)
     ids = tf.placeholder('int32', shape=(None, None))
     outputs = model(ids)['lm_embeddings']
-    batcher, expected, worst, tokens = TokenBatcher(vocabulary), np.load(vectors), 0., 0
+    batcher = TokenBatcher(vocabulary)
     with tf.Session() as session:
-        for number, sentence in enumerate(sentences):
-            if sentence:
-                session.run(tf.global_variables_initializer())  # the states are variables
-                found = session.run(outputs, {ids: batcher.batch_sentences([sentence])})[0]
-                worst = max(worst, np.abs(found - expected['%d' % number]).max())
-                tokens += len(sentence)
-    print('%d sentences, %d tokens: largest difference %.2e' % (len(sentences), tokens, worst))
-    sys.exit(int(not worst <= 1e-4))
+        def vectors_of(sentence):
+            session.run(tf.global_variables_initializer())  # the states are variables
+            return session.run(outputs, {ids: batcher.batch_sentences([sentence])})[0]
+
+        common.compare_vectors(text, vectors_of, np.load(vectors))
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ import json
 import math
 import random
 import resource
+import sys
 
 
 def parser(description):
@@ -45,6 +46,24 @@ def sentences(args, number, seed=0):
     """Lists of num_steps - 1 word ids, log-uniform over the words behind <S>, </S> and <UNK>."""
     draw, words = random.Random(seed).random, args.vocab_size - 3
     return [[2 + int(math.exp(draw() * math.log(words + 1))) for _ in range(args.num_steps - 1)] for _ in range(number)]
+
+
+def compare_vectors(text, vectors_of, expected):
+    """Compares vectors of the sentences of a file, a line each, and ends the process: with 1 above 1e-4, else with 0.
+
+    Args:
+        vectors_of: function of a sentence, a list of words, to its vectors, an array.
+        expected: {number of the line from 0, as text: array}.
+    """
+    worst, tokens = 0., 0
+    with io.open(text, encoding='utf-8') as handle:
+        sentences = [line.split() for line in handle]
+    for number, sentence in enumerate(sentences):
+        if sentence:
+            worst = max(worst, abs(vectors_of(sentence) - expected['%d' % number]).max())
+            tokens += len(sentence)
+    print('%d sentences, %d tokens: largest difference %.2e' % (len(sentences), tokens, worst))
+    sys.exit(int(not worst <= 1e-4))
 
 
 def peak_memory_mb():

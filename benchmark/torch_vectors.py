@@ -14,6 +14,8 @@ import sys
 import numpy as np
 import torch
 
+import common
+
 ORDER = (1, 2, 0, 3)  # torch's gates are input, forget, candidate, output; ours candidate, input, forget, output
 
 
@@ -40,31 +42,27 @@ def main():
     text, vocabulary, parameters, vectors = sys.argv[1:]
     with io.open(vocabulary, encoding='utf-8') as handle:
         ids = {word: number for number, word in enumerate(handle.read().split())}
-    values, expected, worst, tokens = np.load(parameters), np.load(vectors), 0., 0
+    values = np.load(parameters)
     num_layers = sum(name.startswith('fw_layer') for name in values.files)
     stacks = {direction: [lstm(values, '%s_layer%d_gate_w' % (direction, layer + 1), 'lstmp_%d' % (start + layer))
                           for layer in range(num_layers)] for direction, start in (('fw', 0), ('bw', num_layers))}
     table = values['embedding_para']
-    with io.open(text, encoding='utf-8') as handle:
-        sentences = [line.split() for line in handle]
+
+    def vectors_of(sentence):
+        read = [ids[word] if word in ids else ids['<UNK>'] for word in ['<S>'] + sentence + ['</S>']]
+        halves = []
+        for direction, stack in stacks.items():
+            x = torch.tensor(table[read[:-1] if direction == 'fw' else read[:0:-1]])[None]
+            outputs = [x]
+            for layer, cell in enumerate(stack):
+                y, _ = cell(x)
+                x = y + x if layer else y
+                outputs.append(x)
+            halves.append([output[0, 1:].numpy()[::1 if direction == 'fw' else -1] for output in outputs])
+        return np.array([np.hstack(pair) for pair in zip(*halves)])
+
     with torch.no_grad():
-        for number, sentence in enumerate(sentences):
-            read = [ids[word] if word in ids else ids['<UNK>'] for word in ['<S>'] + sentence + ['</S>']]
-            halves = []
-            for direction, stack in stacks.items():
-                x = torch.tensor(table[read[:-1] if direction == 'fw' else read[:0:-1]])[None]
-                outputs = [x]
-                for layer, cell in enumerate(stack):
-                    y, _ = cell(x)
-                    x = y + x if layer else y
-                    outputs.append(x)
-                halves.append([output[0, 1:].numpy()[::1 if direction == 'fw' else -1] for output in outputs])
-            found = np.array([np.hstack(pair) for pair in zip(*halves)])
-            if sentence:
-                worst = max(worst, np.abs(found - expected['%d' % number]).max())
-                tokens += len(sentence)
-    print('%d sentences, %d tokens: largest difference %.2e' % (len(sentences), tokens, worst))
-    sys.exit(int(not worst <= 1e-4))
+        common.compare_vectors(text, vectors_of, np.load(vectors))
 
 
 if __name__ == '__main__':

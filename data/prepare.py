@@ -22,7 +22,7 @@ from contextlib import closing, contextmanager
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 from cli import ArgumentParser, Progress, number, positive_int, run  # noqa: E402
-from reader import BOS, EOS, UNK, InputError, Vocabulary, byte_lines, decode_line, list_files, open_binary  # noqa: E402
+from reader import BOS, EOS, UNK, InputError, Vocabulary, byte_lines, decode_line, list_inputs, open_binary  # noqa: E402
 from segment import Segmenter  # noqa: E402
 
 RESERVED = (BOS, EOS, UNK)
@@ -256,7 +256,7 @@ def new_output(directory, names, overwrite=False):
 
 def find_input(args, names):
     """The input files, '-' for standard input. InputError for one named twice or about to be overwritten."""
-    paths = [path for name in args.input for path in (['-'] if name == '-' else list_files(name))]
+    paths = list_inputs(args.input)
     targets = [os.path.realpath(os.path.join(args.output, name)) + os.sep for name in names]
     for path, times in collections.Counter(paths).items():
         if times > 1:

@@ -6,7 +6,6 @@ White space separates words and is not part of one; every other character comes 
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import io
 import os
 import signal
 import sys
@@ -24,7 +23,7 @@ from args import USE_GPU  # noqa: E402
 from lac_finetune import network  # noqa: E402
 from lac_finetune.evaluation import chunks, split_label, stray  # noqa: E402
 from lac_finetune.reader import Units, feed_words, read_lines  # noqa: E402
-from reader import InputError, Vocabulary, byte_lines, decode_line, length_buckets, list_files, open_binary  # noqa: E402
+from reader import InputError, Vocabulary, length_buckets, list_inputs, read_blocks  # noqa: E402
 
 BLOCK = 1 << 16  # characters that are read before they are tagged
 
@@ -133,21 +132,6 @@ def read_settings(directory):
     return settings
 
 
-def read_blocks(paths):
-    """Yields (list of lines, bytes read) of the files, '-' being standard input, so many lines as make a BLOCK."""
-    lines, characters, size = [], 0, 0
-    for path in paths:
-        name = 'stdin' if path == '-' else path
-        with io.open(0, 'rb', closefd=False) if path == '-' else open_binary(path) as handle:
-            for number, line in enumerate(byte_lines(handle), 1):
-                lines.append(decode_line(line, name, number))
-                characters, size = characters + len(lines[-1]), size + len(line)
-                if characters >= BLOCK or path == '-' and sys.stdin.isatty():  # a person waits for each line
-                    yield lines, size
-                    lines, characters = [], 0
-    yield lines, size
-
-
 def parse_args(argv=None):
     parser = cli.ArgumentParser(description='Segment and tag text: lines in, lines of word/tag word/tag out.')
     parser.add_argument('input', nargs='*', default=['-'], help='UTF-8 files, directories or quoted globs; - or none: '
@@ -162,14 +146,14 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    paths = [path for name in args.input for path in (['-'] if name == '-' else list_files(name))]
+    paths = list_inputs(args.input)
     tagger = load(args.model_dir, devices.places(args.use_gpu)[0])
     tagger.batch_tokens = args.batch_tokens or tagger.batch_tokens
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), time.time(), 0, 0
     progress = cli.Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
-    for lines, size in read_blocks(paths):
-        for words in tagger(lines, args.tokenized):
+    for lines, size in read_blocks(paths, BLOCK):
+        for words in tagger([text for _, text in lines], args.tokenized):
             output.write((' '.join('%s/%s' % pair for pair in words) + '\n').encode('utf-8'))
             characters += sum(len(word) for word, _ in words)
         output.flush()
