@@ -108,11 +108,12 @@ def batches(lines):
 segment = None  # the Segmenter of this process
 
 
-def start_worker(words):
+def start_worker(words, started):
     """What a process of the pool does first."""
     global segment
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process alone answers Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    started.release()
     segment = segment or Segmenter(words)  # a forked process has inherited it
 
 
@@ -138,7 +139,8 @@ def segment_batches(lines, words, processes):
         for documents, texts, size in batches(lines):
             yield documents, segment_texts(texts), size
         return
-    pool = multiprocessing.Pool(processes, start_worker, (words,))
+    started = multiprocessing.Semaphore(0)
+    pool = multiprocessing.Pool(processes, start_worker, (words, started))
     workers = frozenset(multiprocessing.active_children())
     try:
         waiting = collections.deque()
@@ -150,6 +152,8 @@ def segment_batches(lines, words, processes):
         for documents, result, size in waiting:
             yield documents, wait(result, workers), size
     finally:
+        for _ in range(processes):
+            started.acquire()  # before that a process may lose SIGTERM, and terminate would wait for it for ever
         pool.terminate()
 
 

@@ -341,6 +341,25 @@ def test_a_kill_leaves_nothing(tmpdir, name):
     assert process.returncode not in (0, 2) and not tmpdir.join('out').check()
 
 
+@pytest.mark.skipif(not hasattr(os, 'register_at_fork'), reason='wants Python 3.7')
+def test_bad_text_before_the_processes_are_up_ends_them(tmpdir):
+    """A process that is still being forked loses the signal that ends it."""
+    source = str(tmpdir.join('raw.txt'))
+    tmpdir.join('raw.txt').write_binary(b'a\n\xd6\n')
+    slow = ("import os, runpy, sys, time; os.register_at_fork(after_in_child=lambda: time.sleep(0.5)); "
+            "sys.argv = sys.argv[1:]; sys.path[0] = os.path.dirname(sys.argv[0]); "
+            "runpy.run_path(sys.argv[0], run_name='__main__')")
+    process = subprocess.Popen(
+        [sys.executable, '-c', slow, os.path.join(ROOT, 'data', 'prepare.py'), source, '--output',
+         str(tmpdir.join('out')), '--vocab_path', write_lines(tmpdir.join('v'), RESERVED + ['a']), '--processes', '2'],
+        stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        assert 'raw.txt:2' in process.communicate(timeout=20)[1].decode('utf-8') and process.returncode == 2
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def test_segment_without_jieba(tmpdir, monkeypatch):
     monkeypatch.setitem(sys.modules, str('jieba'), None)
     with pytest.raises(InputError) as error:
