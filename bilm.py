@@ -189,6 +189,11 @@ def _ones(x):
     return _constant(layers.scale(x, scale=0., bias=1.))
 
 
+def _inner(x, y):
+    """Inner product of each row of x with that of y: float32 [N, D] both, to [N, 1]."""
+    return layers.reduce_sum(layers.elementwise_mul(x, y), dim=1, keep_dim=True)
+
+
 def _softmax_rows(weight, bias):
     """Rows [weight; bias; 1] of S words in parts of SOFTMAX_PART: a list of float32 [part, D + 2].
 
@@ -229,9 +234,10 @@ def _cross_entropy(hidden, parts, true_logit, missed, training):
         return layers.log(layers.sums([layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps] + missed))
     summed = layers.sums([layers.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
     total = _constant(layers.sums([layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
-    with_gradient = layers.reduce_sum(summed * rows, dim=1, keep_dim=True) / total
+    with_gradient = layers.elementwise_div(_inner(summed, rows), total)
     # The first term is the value; the others together are 0 and give the gradient.
-    return layers.log(total) + (with_gradient - _constant(layers.assign(with_gradient)))
+    zero = layers.elementwise_sub(with_gradient, _constant(layers.assign(with_gradient)))
+    return layers.elementwise_add(layers.log(total), zero)
 
 
 def language_model(config, dropout=0., random_seed=0, training=False, sampled=False):
@@ -275,7 +281,7 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
         if log_counts is None:
             return layers.gather(weight, index, overwrite=False), row_bias
         return layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
-                                param_attr=parameters.attr('softmax_weight')), row_bias - log_counts
+                                param_attr=parameters.attr('softmax_weight')), layers.elementwise_sub(row_bias, log_counts)
 
     if sampled:
         parts = _softmax_rows(*rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
@@ -288,7 +294,7 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
         log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
-        true_logit = layers.reduce_sum(hidden * true_weight, dim=1, keep_dim=True) + true_bias
+        true_logit = layers.elementwise_add(_inner(hidden, true_weight), true_bias)
         losses.append(_cross_entropy(hidden, parts, true_logit, missed, training))
     return losses
 

@@ -62,8 +62,11 @@ def prepare_directory(directory, continued='', resume=False):
         taken = [os.path.isdir(name) and bool(set(os.listdir(name)) - {'.lock'}) for name in names].index(False)
         directory = own or names[max(taken - 1, 0) if resume else taken]
     try:
-        if not os.path.isdir(directory):
+        try:
             os.makedirs(directory)
+        except OSError:
+            if not os.path.isdir(directory):  # it may be there, perhaps made by another process of the run just now
+                raise
         tempfile.TemporaryFile(dir=directory).close()
     except (IOError, OSError) as error:
         raise InputError('--para_save_dir %s: cannot be written: %s' % (directory, error.strerror))

@@ -5,9 +5,13 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import os
 
 import numpy as np
+import paddle
 import paddle.fluid as fluid
 
 from reader import InputError
+
+if hasattr(paddle, 'enable_static'):  # fluid 2 starts in dynamic mode
+    paddle.enable_static()
 
 
 def places(use_gpu=None):

@@ -41,6 +41,11 @@ Cluster = collections.namedtuple('Cluster', 'method trainer_id num_trainers trai
 LOCAL = Cluster('local', 0, 1, [], [], None)
 
 
+def has_servers():
+    """Whether this fluid has the operators of its parameter servers: later releases do without them."""
+    return 'recv' in fluid.framework.OpProtoHolder.instance().op_proto_map
+
+
 def cluster(method, environ=None):
     """The Cluster that this process belongs to, as the environment says.
 
@@ -128,7 +133,7 @@ def average(figures):
     program = fluid.default_main_program()
     rate, mean = [layers.create_global_var(shape, value, 'float32', persistable=True, name=str(name))
                   for shape, value, name in zip(([1], figures.shape), (1., 0.), VARIABLES)]
-    difference = mean - figures
+    difference = layers.elementwise_sub(mean, figures)
     operator = program.global_block().ops[-1]
     operator._set_attr('op_role', int(ROLES.Backward))
     operator._set_attr('op_role_var', [mean.name, difference.name])

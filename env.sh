@@ -5,6 +5,7 @@
 #   PYTHON           the interpreter to use; it must have fluid, and nothing is installed into it
 #   VENV             the environment to make or use instead (default: .venv beside this file)
 #   PYTHON_VERSIONS  the Python versions wanted, best first (default: those that fluid 1.8.5 has wheels for)
+#   REQUIREMENTS     the requirements to install (default: requirements.txt or, with a GPU, requirements-gpu.txt)
 
 fail() {
     echo "${0##*/}: error: $*" >&2
@@ -130,17 +131,20 @@ making=$VENV.making
 
 DEVICE=cpu
 wheel=$root/requirements.txt
-other_wheel=paddlepaddle-gpu
 case ${CUDA_VISIBLE_DEVICES-all} in
     '' | -1*) ;;
     *)
         if nvidia-smi >/dev/null 2>&1; then
             DEVICE=gpu
             wheel=$root/requirements-gpu.txt
-            other_wheel=paddlepaddle
         fi
         ;;
 esac
+
+wheel=${REQUIREMENTS:-$wheel}
+other_wheel=paddlepaddle-gpu
+[ -r "$wheel" ] || fail "REQUIREMENTS=$wheel cannot be read: name a file of requirements, or none"
+! grep -q "^$other_wheel" "$wheel" || other_wheel=paddlepaddle
 
 managed=no
 said=

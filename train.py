@@ -44,11 +44,11 @@ def build(config, args, cluster=distributed.LOCAL):
     main_program, startup_program = fluid.Program(), fluid.Program()
     with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
         loss_scale = fluid.data('loss_scale', [1], dtype='float32')
-        fw, bw = [fluid.layers.reduce_sum(loss) * loss_scale
+        fw, bw = [fluid.layers.elementwise_mul(fluid.layers.reduce_sum(loss), loss_scale)
                   for loss in bilm.language_model(config, args.dropout, args.random_seed, training=True,
                                                   sampled=args.sample_softmax)]
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
-        loss = (fw + bw) * (0.5 * args.num_steps)
+        loss = fluid.layers.scale(fluid.layers.elementwise_add(fw, bw), 0.5 * args.num_steps)
         clip = distributed.Clip(args.max_grad_norm)
         rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
         OPTIMIZERS[args.optim](rate, clip).minimize(loss)
@@ -146,6 +146,8 @@ def train(args):
     if cluster.method == 'nccl2' and not fluid.is_compiled_with_cuda():
         raise InputError('--update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA; install '
                          'paddlepaddle-gpu, or use pserver')
+    if cluster.servers and not distributed.has_servers():
+        raise InputError('--update_method pserver: this PaddlePaddle has no parameter servers of fluid; use 1.8.5')
     places = devices.places(args.use_gpu)
     if cluster.servers and len(places) > 1:
         raise InputError('--update_method pserver: a trainer has one device, not %d; start more trainers instead, each '

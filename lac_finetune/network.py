@@ -111,7 +111,7 @@ def training(sizes, labels, dropout, random_seed):
     emission = _emission(word, encoded, sizes, drop, random_seed)
     cost = layers.linear_chain_crf(emission, target, param_attr=_crf(labels))
     units = layers.cast(layers.shape(word), 'float32')
-    return layers.reduce_sum(cost) / layers.slice(units, axes=[0], starts=[0], ends=[1])
+    return layers.elementwise_div(layers.reduce_sum(cost), layers.slice(units, axes=[0], starts=[0], ends=[1]))
 
 
 def decoding(sizes, whole):

@@ -12,6 +12,8 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
 
+import devices  # noqa: E402  chooses fluid's static mode for all tests
+
 
 def write_lines(path, lines):
     """Writes lines of text as UTF-8 and returns the path as text."""

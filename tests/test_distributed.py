@@ -30,6 +30,7 @@ TRAINER = {'TRAINING_ROLE': 'TRAINER', 'PADDLE_TRAINER_ID': '1', 'PADDLE_TRAINER
            'PADDLE_PSERVERS_IP_PORT_LIST': '10.0.0.1:7000,10.0.0.2:7000'}
 GPU = {'PADDLE_TRAINER_ID': '1', 'PADDLE_TRAINERS_NUM': '2', 'PADDLE_CURRENT_ENDPOINT': '10.0.0.2:7000',
        'PADDLE_TRAINER_ENDPOINTS': '10.0.0.1:7000,10.0.0.2:7000'}
+SERVERS = pytest.mark.skipif(not distributed.has_servers(), reason='this fluid has no parameter servers')
 SAMPLED = {'sample_softmax': True, 'n_negative_samples_batch': 6, 'optim': 'adam', 'learning_rate': 0.01}
 
 
@@ -145,6 +146,7 @@ def assert_close(one, other):
         np.testing.assert_allclose(one[name], other[name], atol=1e-5, err_msg=name)
 
 
+@SERVERS
 @pytest.mark.parametrize('servers, trainers, flags', [(1, 2, {}), (2, 4, SAMPLED)])
 def test_many_processes_train_like_one(corpus, capsys, servers, trainers, flags):
     flags = dict(flags, dropout=0, max_epoch=4, max_steps=50, max_grad_norm=1000)
@@ -160,6 +162,7 @@ def test_many_processes_train_like_one(corpus, capsys, servers, trainers, flags)
     assert_close(last(corpus, 'one'), last(corpus, 'many'))
 
 
+@SERVERS
 def test_checkpoints_go_both_ways_and_a_signal_stops_all(corpus, capsys):
     flags = dict(dropout=0, max_epoch=9, max_grad_norm=1000, num_steps=4, learning_rate=0.05)
     run(corpus, batch_size=8, para_save_dir=corpus.directory.join('whole'), max_steps=60, **flags)
@@ -180,6 +183,7 @@ def test_checkpoints_go_both_ways_and_a_signal_stops_all(corpus, capsys):
         assert_close(last(corpus, 'whole'), last(corpus, 'checkpoints'))
 
 
+@SERVERS
 def test_a_job_killed_and_resumed_equals_one_never_stopped(corpus):
     flags = dict(SAMPLED, batch_size=4, num_steps=4, save_interval=2, max_epoch=3)
     codes, _, errors = Job(corpus, 1, 2, para_save_dir=corpus.directory.join('whole'), max_steps=12, **flags).ends()
@@ -194,6 +198,7 @@ def test_a_job_killed_and_resumed_equals_one_never_stopped(corpus):
     assert same(last(corpus, 'whole'), last(corpus, 'checkpoints'))
 
 
+@SERVERS
 @pytest.mark.parametrize('victim, name', [(0, 'server 127.0.0.1:'), (2, 'trainer 1 on ')])
 def test_a_process_that_dies_ends_the_others_by_name(corpus, victim, name):
     job = Job(corpus, 1, 2, max_epoch=10 ** 6, batch_size=2)
@@ -205,6 +210,7 @@ def test_a_process_that_dies_ends_the_others_by_name(corpus, victim, name):
         assert codes[number] == 1 and re.search('error: %s.* died; start all' % name, errors[number]), errors
 
 
+@SERVERS
 @pytest.mark.parametrize('absent, code, message', [(0, 2, 'did not answer within 3 s'),
                                                    (2, 1, 'trainer 1 did not come within 3 s')])
 def test_a_process_that_does_not_come_is_named(corpus, absent, code, message):
@@ -212,6 +218,7 @@ def test_a_process_that_does_not_come_is_named(corpus, absent, code, message):
     assert codes == [code] * 2 and all(message in error for error in errors), errors
 
 
+@SERVERS
 def test_a_late_trainer_is_waited_for(corpus):
     flags = dict(batch_size=4, max_steps=3)
     job = Job(corpus, 1, 2, absent=[2], **flags)
@@ -222,6 +229,7 @@ def test_a_late_trainer_is_waited_for(corpus):
     assert codes == [0] * 3 and len(losses(outputs[1])) == 3, errors
 
 
+@SERVERS
 def test_different_checkpoints_are_noticed(corpus):
     run(corpus, max_steps=2, batch_size=4)
     job = Job(corpus, 1, 1, batch_size=4, max_steps=2, resume=True, absent=[1])
@@ -238,6 +246,7 @@ def network(corpus, cluster, **flags):
     return program, startup, {parameter.name for parameter in program.all_parameters()}
 
 
+@SERVERS
 def test_each_parameter_is_updated_by_one_server_and_clipped_by_the_trainers(corpus):
     cluster = distributed.cluster('pserver', TRAINER)
     program, startup, names = network(corpus, cluster)
@@ -292,6 +301,14 @@ def test_the_launcher_gets_as_far_as_a_device_is_needed(corpus):
     assert 'train.py: error: --update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA' in output
 
 
+def test_a_fluid_without_servers_says_so(corpus, monkeypatch):
+    monkeypatch.setattr(distributed, 'has_servers', lambda: False)
+    monkeypatch.setattr(os, 'environ', dict(os.environ, **TRAINER))
+    with pytest.raises(InputError) as error:
+        train.train(parse_args(corpus.flags(update_method='pserver')))
+    assert 'no parameter servers of fluid; use 1.8.5' in str(error.value)
+
+
 def test_flags_of_many_processes(corpus, capsys):
     for flags, message in (({'para_save_dir': ''}, '--para_save_dir'), ({'on_nan': 'skip'}, '--on_nan skip')):
         with pytest.raises(SystemExit):
@@ -299,6 +316,7 @@ def test_flags_of_many_processes(corpus, capsys):
         assert message in capsys.readouterr().err
 
 
+@SERVERS
 def test_bytes_of_a_step_against_counting_by_hand(monkeypatch):
     """At the published sizes with 8192 candidates, 128 x 20 tokens; the numbers are those of benchmark/SCALING.md."""
     monkeypatch.syspath_prepend(os.path.join(ROOT, 'benchmark'))
@@ -314,6 +332,7 @@ def test_bytes_of_a_step_against_counting_by_hand(monkeypatch):
     assert scaling.traffic(args, is_sparse=False)['sent'] == lstm + 4 * (2 * 52445 * 512 + 52445) + 12
 
 
+@SERVERS
 def test_a_bad_line_far_into_the_text_costs_no_step(corpus):
     """The first trainer saves before all end."""
     with io.open(os.path.join(corpus.train_path, 'part2.txt'), 'wb') as output:

@@ -308,9 +308,12 @@ def test_init_pretraining_params_leaves_the_rest_alone(published):
 DOCUMENTED = '''
 import os, sys
 import numpy as np
+import paddle
 import paddle.fluid as fluid
 import paddle.fluid.layers as layers
 {imports}
+if hasattr(paddle, 'enable_static'):
+    paddle.enable_static()
 directory = sys.argv[1]
 word = fluid.layers.data(name='word', shape=[1], dtype='int64', lod_level=1)
 word_embedding = layers.embedding(input=word, size=[23, 4])

@@ -51,7 +51,7 @@ class Machine(object):
         for path in (self.bin, self.home, os.path.join(self.root, 'tests')):
             os.makedirs(path)
         for name in ('env.sh', 'run.sh', 'requirements-base.txt', 'requirements.txt', 'requirements-gpu.txt',
-                     'tests/run.sh', 'tests/requirements.txt'):
+                     'requirements-gpu-2.txt', 'tests/run.sh', 'tests/requirements.txt'):
             shutil.copy(os.path.join(ROOT, name), os.path.join(self.root, name))
         for tool in TOOLS:
             path = subprocess.check_output(['sh', '-c', 'command -v ' + tool]).decode('utf-8').strip()
@@ -266,6 +266,17 @@ def test_the_wheel_follows_the_device(machine):
     assert 'uninstall' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
     machine.run('run.sh', KILLED_IN='pip')  # on the way to the GPU wheel: the CPU's can no longer be relied on
     assert '-m pip install' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
+
+
+def test_other_requirements(machine):
+    machine.python('python3.10', '3.10')
+    wanted = os.path.join(machine.root, 'requirements-gpu-2.txt')
+    machine.run('run.sh', PYTHON_VERSIONS='3.10', REQUIREMENTS=wanted)
+    assert '-m pip install -r %s\n' % wanted in machine.calls
+    machine.run('tests/run.sh', PYTHON_VERSIONS='3.10', REQUIREMENTS=wanted)
+    assert '-r %s -r %s' % (wanted, os.path.join(machine.root, 'tests/requirements.txt')) in machine.calls
+    assert 'uninstall' not in machine.calls
+    assert machine.run('run.sh', PYTHON_VERSIONS='3.10', REQUIREMENTS='none.txt').failed('REQUIREMENTS=none.txt')
 
 
 @pytest.mark.parametrize('cuda, smi, device', [('True', 'exit 0', 'gpu'), ('False', 'exit 0', 'cpu'),

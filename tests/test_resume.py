@@ -285,7 +285,7 @@ def test_a_foreign_state_is_one_line(corpus):
             run(corpus, load_dir=path)
 
 
-def test_2000_steps_take_no_more_memory_files_or_threads_than_200(corpus, monkeypatch):
+def test_2000_steps_take_no_more_memory_files_or_threads_than_500(corpus, monkeypatch):
     step, used = train.Log.step, {}
 
     def measured(self, epoch, state, *args):
@@ -296,5 +296,5 @@ def test_2000_steps_take_no_more_memory_files_or_threads_than_200(corpus, monkey
 
     monkeypatch.setattr(train.Log, 'step', measured)
     run(corpus, max_steps=2000, max_epoch=1000, log_interval=1000, save_interval=100, **SAMPLED)
-    megabytes, files, threads = np.subtract(used[2000], used[200])
-    assert megabytes < 10 and files <= 0 and threads <= 0
+    megabytes, files, threads = np.subtract(used[2000], used[500])
+    assert megabytes < 10 and files <= 0 and threads <= 1  # that of the reader comes and goes

@@ -314,6 +314,6 @@ def test_where_a_run_saves(corpus, capsys, monkeypatch):
     run(corpus, max_steps=1, **flags)
     run(corpus, max_steps=1, **flags)
     run(corpus, max_steps=2, load_dir='checkpoints', **flags)
-    saved = re.findall(r'saved (\S+),', capsys.readouterr().out)
+    saved = re.findall(r'saved ([^\s,]+)', capsys.readouterr().out)
     expected = ['checkpoints/000001', 'checkpoints.2/000001', 'checkpoints/000002']
     assert [str(corpus.directory.join(path)) for path in expected] == [os.path.abspath(path) for path in saved]
