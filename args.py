@@ -8,6 +8,9 @@ from cli import ArgumentParser, boolean, non_negative_int, number, positive_int
 USE_GPU = 'True: all visible GPUs; False: CPU_NUM CPU replicas; by default GPUs where there are any'
 MAX_SENTENCE_LENGTH = 'longer sentences are read in pieces of this length; a batch of long ones is slow'
 
+CURVES = 'draw curves.png beside log.jsonl at each save'
+VISUALDL = 'write scalars for VisualDL, which must be installed, beside log.jsonl'
+
 
 def parse_args(argv=None):
     parser = ArgumentParser(description='Pretrain a bidirectional LSTM language model (ELMo) on segmented text.')
@@ -62,6 +65,8 @@ def parse_args(argv=None):
     group = parser.add_argument_group('run')
     group.add_argument('--use_gpu', type=boolean, default=None, help=USE_GPU)
     group.add_argument('--log_interval', type=positive_int, default=100, help='steps between log lines')
+    group.add_argument('--curves', type=boolean, default=True, help=CURVES)
+    group.add_argument('--visualdl', type=boolean, default=False, help=VISUALDL)
     group.add_argument('--dev_interval', type=positive_int, default=10000,
                        help='steps between evaluations of the dev text; the end of an epoch is evaluated anyway')
 

@@ -18,7 +18,6 @@ import errno
 import fcntl
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -27,10 +26,10 @@ import tempfile
 import time
 
 import paddle.fluid as fluid
-import six
 
 import bilm
 import distributed
+from files import read_json, replacing, sync, write_json
 from reader import InputError
 
 MANIFEST = 'manifest.json'
@@ -114,7 +113,7 @@ def save(exe, program, config, state, directory, keep, best=False):
     if os.path.isdir(path):  # of the same run, gone back to an earlier step
         _remove(path)
     os.rename(temporary, path)
-    _sync(directory)
+    sync(directory)
     for pointer in ['latest'] + ['best'] * best:
         with replacing(os.path.join(directory, pointer)) as output:
             output.write(os.path.basename(path) + '\n')
@@ -135,7 +134,7 @@ def writing(path, temporary):
         yield temporary
         for parent, _, names in os.walk(temporary):
             for name in names + ['.']:
-                _sync(os.path.join(parent, name))
+                sync(os.path.join(parent, name))
         whole = True
     except (EnvironmentError, ValueError, InputError, fluid.core.EnforceNotMet) as error:
         raise SaveError('%s: cannot be saved: %s; make room there, then give the same command with --resume'
@@ -208,52 +207,6 @@ def _prune(directory, keep, step):
         path = _path(directory, other)
         if os.path.basename(path) != best:
             _remove(path)
-
-
-@contextlib.contextmanager
-def new_file(path):
-    """A path to write a file at, which takes the name `path` when it is whole and on disk; InputError if it cannot be."""
-    temporary = path + '.tmp'
-    try:
-        yield temporary
-        _sync(temporary)
-        os.rename(temporary, path)
-        _sync(os.path.dirname(path) or '.')
-    except (IOError, OSError) as error:
-        raise InputError('%s: cannot be written: %s' % (path, error.strerror or error))
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A text file to write; see new_file."""
-    with new_file(path) as temporary, io.open(temporary, 'w', encoding='utf-8') as output:
-        yield output
-
-
-def write_json(path, value):
-    """Writes a value as JSON; the file takes its name when it is whole and on disk."""
-    with replacing(path) as output:
-        output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
-
-
-def read_json(path, advice=''):
-    """The value in a JSON file; InputError if it cannot be read."""
-    try:
-        with io.open(path, encoding='utf-8') as handle:
-            return json.loads(handle.read(1 << 20))  # such files are small
-    except (IOError, ValueError, RuntimeError) as error:  # RuntimeError: nested too deep
-        raise InputError('%s: cannot be read: %s%s' % (path, getattr(error, 'strerror', None) or error, advice))
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _pointed(directory, pointer):

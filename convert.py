@@ -22,6 +22,7 @@ import bilm
 import checkpoint
 import cli
 import embed
+from files import new_file, read_json, write_json
 from reader import InputError
 
 ROWS = 4096  # of a parameter at a time
@@ -83,7 +84,7 @@ def to_bilm(path, directory):
     def parameter(name):
         return open_parameter(os.path.join(path, name))
 
-    with checkpoint.new_file(os.path.join(directory, 'weights.hdf5')) as temporary, \
+    with new_file(os.path.join(directory, 'weights.hdf5')) as temporary, \
             h5py.File(temporary, 'w') as output:
         for cell, gate, prefix in cells(config):
             weights = np.concatenate([parameter(gate), parameter(prefix + '.w_0')])
@@ -97,7 +98,7 @@ def to_bilm(path, directory):
                 dataset = output.create_dataset(target, array.shape, dtype='float32')
                 for start in range(0, array.shape[0], ROWS):
                     dataset[start:start + ROWS] = array[start:start + ROWS]
-    checkpoint.write_json(os.path.join(directory, 'options.json'), {
+    write_json(os.path.join(directory, 'options.json'), {
         'bidirectional': True, 'n_tokens_vocab': config['vocab_size'],
         'lstm': {'dim': config['hidden_size'], 'projection_dim': config['embed_size'],
                  'n_layers': config['num_layers'], 'cell_clip': config['cell_clip'], 'proj_clip': config['proj_clip'],
@@ -107,7 +108,7 @@ def to_bilm(path, directory):
 def from_bilm(directory, path, bos_id, eos_id):
     """Makes a checkpoint of weights.hdf5 and options.json in a directory; bos_id and eos_id are rows of <S> and </S>."""
     h5py, weights = embed.import_h5py(), os.path.join(directory, 'weights.hdf5')
-    options = checkpoint.read_json(os.path.join(directory, 'options.json'))
+    options = read_json(os.path.join(directory, 'options.json'))
     if os.path.exists(path):
         raise InputError('%s: is there already; choose another' % path)
     try:
@@ -146,7 +147,7 @@ def from_bilm(directory, path, bos_id, eos_id):
                 if 'softmax/W' in source:
                     write('softmax_weight', source['softmax/W'])
                     write('softmax_bias', source['softmax/b'])
-                checkpoint.write_json(os.path.join(temporary, 'bilm.json'), config)
+                write_json(os.path.join(temporary, 'bilm.json'), config)
                 checkpoint.write_manifest(temporary)
     except (IOError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError('%s: not the weights of a biLM with token input as bilm-tf dumps them: %s' % (weights, error))
@@ -158,7 +159,7 @@ def to_npz(path, output):
     path = checkpoint.find(path)
     checkpoint.check(path)
     names = sorted(set(bilm.parameter_shapes(checkpoint.read_config(path))) & set(os.listdir(path)))
-    with checkpoint.new_file(output) as temporary, embed.npz(temporary) as write:
+    with new_file(output) as temporary, embed.npz(temporary) as write:
         for name in names:
             write(name, open_parameter(os.path.join(path, name)))
 

@@ -25,6 +25,7 @@ import checkpoint
 import cli
 import devices
 import reader
+from files import new_file, replacing
 from reader import BOS, EOS, UNK, InputError, Vocabulary, length_buckets, prefetch
 from segment import Segmenter
 
@@ -170,8 +171,8 @@ def main():
     cut = Segmenter([word for word in vocabulary.words if word not in (BOS, EOS, UNK)]) if args.raw else None
     start, number, tokens = time.time(), 0, 0
     progress = cli.Progress('embedding', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
-    with checkpoint.new_file(args.output) as temporary, writers[kind](temporary) as write, (
-            checkpoint.replacing(args.tokens) if args.tokens else io.open(os.devnull, 'w', encoding='utf-8')) as listed:
+    with new_file(args.output) as temporary, writers[kind](temporary) as write, (
+            replacing(args.tokens) if args.tokens else io.open(os.devnull, 'w', encoding='utf-8')) as listed:
         for lines, size in read_blocks(paths):
             sentences = [cut(line) if cut else line.split() for line in lines]
             for sentence, vectors in zip(sentences, embedder(sentences)):

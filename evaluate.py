@@ -10,6 +10,7 @@ import bilm
 import checkpoint
 import cli
 import devices
+from files import replacing
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
 
 
@@ -109,7 +110,7 @@ def main():
     if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
         raise InputError('%s: has no softmax, so there is no perplexity; name a whole checkpoint' % path)
     if args.per_sentence:
-        with checkpoint.replacing(args.per_sentence) as output:
+        with replacing(args.per_sentence) as output:
             results = evaluator.evaluate(output)
     else:
         results = evaluator.evaluate()

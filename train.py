@@ -16,9 +16,12 @@ import bilm
 import checkpoint
 import cli
 import devices
+import plot
 from args import parse_args
 from evaluate import Evaluator
+from files import replacing
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
+from runlog import RunLog
 from sampling import LogUniformSampler
 
 MAX_SKIPPED = 10  # batches in a run; more of them are a matter of the settings
@@ -92,17 +95,17 @@ def run_step(executor, figures, feed):
 
 
 class Log(object):
-    """Prints the log line of training every log_interval steps."""
+    """Tells of training every log_interval steps: a line on the standard output, and one of log.jsonl."""
 
-    def __init__(self, state, args):
-        self.args, self.start = args, dict(state)
+    def __init__(self, state, args, run_log):
+        self.args, self.start, self.run_log = args, dict(state), run_log
         self._begin()
 
     def _begin(self):
         self.steps, self.tokens, self.losses, self.seconds = 0, 0, np.zeros(2), 0.
 
-    def step(self, epoch, state, tokens, losses, seconds):
-        """Takes in a step: its epoch, the state after it, its tokens, mean losses [fw, bw] and duration."""
+    def step(self, epoch, state, tokens, losses, seconds, learning_rate):
+        """Takes in a step: its epoch, the state after it, its tokens, mean losses [fw, bw], duration, learning rate."""
         self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + tokens, self.seconds + seconds
         self.losses += tokens * losses
         if state['step'] % self.args.log_interval:
@@ -113,9 +116,12 @@ class Log(object):
         total = min(total, self.args.max_steps or total)
         left = cli.duration((total - state['step']) * self.seconds / self.steps)
         fw, bw = self.losses / self.tokens
+        loss, speed = (fw + bw) / 2, self.tokens / self.seconds
         print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
-              % (epoch + 1, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), self.tokens / self.seconds,
-                 left))
+              % (epoch + 1, state['step'], total, loss, np.exp(fw), np.exp(bw), speed, left))
+        self.run_log.write('train', state['step'], epoch + 1, loss=loss, perplexity_fw=np.exp(fw),
+                           perplexity_bw=np.exp(bw), learning_rate=learning_rate, tokens_per_second=speed,
+                           seconds=state['seconds'])
         self._begin()
 
 
@@ -132,7 +138,7 @@ def describe(reader):
 
 def keep_batch(batch, reader, path):
     """Writes the sentences of a batch, each with its file and line, for inspection."""
-    with checkpoint.replacing(path) as output:
+    with replacing(path) as output:
         for share in batch.batches:
             starts = np.cumsum(share.lengths) - share.lengths
             for start, length, (file, line) in zip(starts, share.lengths, share.sources):
@@ -263,7 +269,9 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
 
     executor = devices.Executor(main_program, places, loss, cluster=cluster)
     evaluator = Evaluator(config, dev_reader, places, executor)
-    log, saved = Log(state, args), {'step': state['step'], 'time': time.time()}
+    run_log = RunLog(save_dir, state['step'], args.visualdl) if first else None
+    curves = plot.Curves(save_dir, args.curves)
+    log, saved = Log(state, args, run_log), {'step': state['step'], 'time': time.time()}
 
     def save(best=False):
         if cluster.servers:
@@ -272,6 +280,7 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
         path = checkpoint.save(exe, whole, config, state, save_dir, args.keep_checkpoints, best)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
         saved.update(step=state['step'], time=time.time())
+        curves.draw()
 
     def evaluate(epoch):
         """Evaluates the dev text, and saves a checkpoint if it is the best so far."""
@@ -284,6 +293,8 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
         state['dev_pending'] = False
         print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s, after %s of training'
               % (epoch, state['step'], average, fw, bw, tokens, time.time() - start, cli.duration(state['seconds'])))
+        run_log.write('dev', state['step'], epoch, loss=np.log(average), perplexity=average, perplexity_fw=fw,
+                      perplexity_bw=bw, seconds=state['seconds'])
         if state['best_dev_perplexity'] is None or average < state['best_dev_perplexity']:
             state['best_dev_perplexity'] = float(average)
             save(best=True)
@@ -316,7 +327,8 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
                              seconds=state['seconds'] + seconds)
                 if first:
                     if not left_out:
-                        log.step(epoch, state, batch.num_tokens, values[:2], seconds)
+                        log.step(epoch, state, batch.num_tokens, values[:2], seconds,
+                                 feed[0].get('learning_rate', args.learning_rate))
                     if finished() or batch.position['epoch'] > epoch or step % args.dev_interval == 0:
                         evaluate(epoch + 1)
                     due = step % args.save_interval == 0 or 0 < args.save_minutes <= (time.time() - saved['time']) / 60
@@ -337,6 +349,7 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
             raise
     if not first:
         return None
+    curves.draw(last=True)
     if stop.requested and not (finished() and not state['dev_pending']):
         print('stopped by %s after step %d; to go on: the same command with --resume --para_save_dir %s'
               % (stop.requested, state['step'], save_dir))

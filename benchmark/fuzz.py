@@ -27,6 +27,7 @@ import bilm  # noqa: E402
 import checkpoint  # noqa: E402
 import cli  # noqa: E402
 import prepare  # noqa: E402
+from files import read_json  # noqa: E402
 from lac_finetune import infer  # noqa: E402
 from lac_finetune.reader import read_tagged  # noqa: E402
 from reader import BucketedReader, InputError, Vocabulary  # noqa: E402
@@ -87,7 +88,7 @@ def readers(directory, vocabulary):
             assert sum(part.lengths.sum() for part in batch.batches) == batch.num_tokens
 
     def state(path):
-        value = checkpoint.read_json(path)
+        value = read_json(path)
         if isinstance(value, dict) and isinstance(value.get('position'), dict):
             list(BucketedReader([text_path], vocabulary, 20).epoch(value['position']))
 

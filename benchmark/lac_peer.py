@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import cli  # noqa: E402
 import devices  # noqa: E402
-from checkpoint import write_json  # noqa: E402
+from files import write_json  # noqa: E402
 from lac_finetune import infer  # noqa: E402
 from lac_finetune.evaluation import OUTSIDE, Score, ratios  # noqa: E402
 from lac_finetune.reader import read_tagged  # noqa: E402

@@ -6,7 +6,12 @@ which is read from the label itself.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import collections
+
+import numpy as np
+
 OUTSIDE = 'O'
+NO_WORD = '(no word)'  # in the confusion table, where one side has no word of these borders
 
 
 def split_label(label):
@@ -53,10 +58,11 @@ class Score(object):
     Attributes:
         tagging: counts [correct, predicted, gold] of spans with their tag; those without (O) are not counted.
         segmentation: the same of spans alone.
+        confusion: {(gold tag, predicted tag): spans}.
     """
 
     def __init__(self):
-        self.tagging, self.segmentation = [0, 0, 0], [0, 0, 0]
+        self.tagging, self.segmentation, self.confusion = [0, 0, 0], [0, 0, 0], collections.Counter()
 
     def add(self, predicted, gold):
         """Adds a sentence: its predicted and gold words, two lists of (word, tag) over the same characters."""
@@ -66,15 +72,39 @@ class Score(object):
         for counts, (one, other) in ((self.segmentation, untagged), (self.tagging, tagged)):
             for place, number in enumerate((len(one & other), len(one), len(other))):
                 counts[place] += number
+        tags = [{span[:2]: span[2] for span in side} for side in (gold, predicted)]
+        self.confusion.update(tuple(side.get(span, NO_WORD) for side in tags) for span in untagged[0] | untagged[1])
+
+    def figures(self):
+        """Precision, recall and F1 of tagging and F1 of segmentation by name, in percent."""
+        names = ('precision', 'recall', 'f1', 'segmentation_f1')
+        return dict(zip(names, (100 * value for value in ratios(self.tagging) + ratios(self.segmentation)[2:])))
 
     @property
     def f1(self):
         """F1 of tagging, in percent."""
-        return 100 * ratios(self.tagging)[2]
+        return self.figures()['f1']
 
     def __str__(self):
-        values = tuple(100 * value for value in ratios(self.tagging) + ratios(self.segmentation)[2:])
-        return str('precision %.2f recall %.2f F1 %.2f, segmentation F1 %.2f' % values)
+        return str('precision %(precision).2f recall %(recall).2f F1 %(f1).2f, segmentation F1 %(segmentation_f1).2f'
+                   % self.figures())
+
+    def confusion_table(self):
+        """The tags, the most frequent gold ones first and NO_WORD last, and the spans of each gold tag (row) by the
+        predicted one (column), int64 [tags, tags].
+        """
+        total = collections.Counter()
+        for (gold, predicted), number in self.confusion.items():
+            total[gold] += number
+            total[predicted] += 0
+        tags = sorted(total, key=lambda tag: (tag == NO_WORD, -total[tag], tag))
+        return tags, np.array([[self.confusion[gold, predicted] for predicted in tags] for gold in tags], dtype='int64')
+
+    def errors(self, number):
+        """The most frequent confusions of one tag with another: [(gold tag, predicted tag, spans)]."""
+        pairs = [(-spans, gold, predicted) for (gold, predicted), spans in self.confusion.items()
+                 if gold != predicted and NO_WORD not in (gold, predicted)]
+        return [(gold, predicted, -spans) for spans, gold, predicted in sorted(pairs)[:number]]
 
 
 def ratios(counts):

@@ -20,6 +20,7 @@ import checkpoint  # noqa: E402
 import cli  # noqa: E402
 import devices  # noqa: E402
 from args import USE_GPU  # noqa: E402
+from files import read_json  # noqa: E402
 from lac_finetune import network  # noqa: E402
 from lac_finetune.evaluation import chunks, split_label, stray  # noqa: E402
 from lac_finetune.reader import Units, feed_words, read_lines  # noqa: E402
@@ -116,7 +117,7 @@ def build_decoding(sizes, whole):
 def read_settings(directory):
     """settings.json of a model directory; InputError if there is none that train.py can have written."""
     path = os.path.join(directory, 'settings.json')
-    settings = checkpoint.read_json(path, '; name a model directory that train.py wrote')
+    settings = read_json(path, '; name a model directory that train.py wrote')
     try:
         sizes = settings['sizes']
         whole_numbers = [settings['batch_tokens'], settings['max_length']] + [

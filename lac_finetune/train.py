@@ -9,8 +9,10 @@ The model directory has all that infer.py needs, and can be moved:
     tags.txt         the labels, by number
     manifest.json    size and sha256 of each of these files
     settings.json    sizes, flags, scores, and the weights of ELMo's layers
+    log.jsonl, curves.png, confusion.tsv, confusion.png    the figures of the training, and the tags on the test text
 
-After each epoch, what --resume needs goes to a checkpoint in the directory NAME.resume beside it, until the end.
+After each epoch, what --resume needs goes to a checkpoint in the directory NAME.resume beside it, until the end; there
+log.jsonl and curves.png grow.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -28,7 +30,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import checkpoint  # noqa: E402
 import cli  # noqa: E402
 import devices  # noqa: E402
-from args import USE_GPU  # noqa: E402
+import plot  # noqa: E402
+import runlog  # noqa: E402
+from args import CURVES, USE_GPU, VISUALDL  # noqa: E402
+from files import replacing, write_json  # noqa: E402
 from lac_finetune import infer, network  # noqa: E402
 from lac_finetune.elmo import ElmoLayers  # noqa: E402
 from lac_finetune.evaluation import Score  # noqa: E402
@@ -37,7 +42,8 @@ from lac_finetune.reader import (Example, Units, check_tags, feed_words, lod_ten
 from reader import InputError, Vocabulary, length_buckets, prefetch  # noqa: E402
 
 LEARNING_RATE = str('learning_rate')  # the variable's name
-HARMLESS = ('resume', 'save_dir', 'log_interval', 'max_epoch', 'patience', 'use_gpu')  # flags that may change
+# Flags that may change in a run that is resumed.
+HARMLESS = ('resume', 'save_dir', 'log_interval', 'max_epoch', 'patience', 'use_gpu', 'curves', 'visualdl')
 
 
 def parse_args(argv=None):
@@ -79,6 +85,8 @@ def parse_args(argv=None):
     group = parser.add_argument_group('run')
     group.add_argument('--use_gpu', type=cli.boolean, default=None, help=USE_GPU + '; one device is used')
     group.add_argument('--log_interval', type=cli.positive_int, default=50, help='steps between log lines')
+    group.add_argument('--curves', type=cli.boolean, default=True, help=CURVES + ', and the confusions of the tags')
+    group.add_argument('--visualdl', type=cli.boolean, default=False, help=VISUALDL)
     group.add_argument('--save_dir', required=True, help='a new directory for the model')
     group.add_argument('--resume', type=cli.boolean, nargs='?', const=True, default=False,
                        help='go on after the last whole epoch of the run that was to make save_dir; without one, start')
@@ -166,12 +174,13 @@ class Trainer(object):
                 feed['dropout_seeds'] = random.randint(1, 2 ** 31 - 1, number).astype('int32')
             yield feed
 
-    def train(self, examples, elmo_layers, epoch):
+    def train(self, examples, elmo_layers, epoch, run_log):
         """Trains an epoch (from 0), with a log line every log_interval steps.
 
         Args:
             examples: list of Example.
             elmo_layers: an ElmoLayers, or None.
+            run_log: a runlog.RunLog.
         """
         lengths = [len(example.ids) for example in examples]
         total = self.args.max_epoch * len(length_buckets(lengths, self.args.batch_tokens))
@@ -181,10 +190,12 @@ class Trainer(object):
             units += feed['word'].shape()[0]
             self.step += 1
             if self.step % self.args.log_interval == 0:
-                seconds = time.time() - begin
+                seconds, loss = time.time() - begin, np.mean(losses)
                 print('epoch %d step %d/%d loss %.4f, learning rate %.6f, %d units/s, %s left'
-                      % (epoch + 1, self.step, total, np.mean(losses), self.learning_rate, units / seconds,
+                      % (epoch + 1, self.step, total, loss, self.learning_rate, units / seconds,
                          cli.duration((total - self.step) * seconds / len(losses))))
+                run_log.write('train', self.step, epoch + 1, loss=loss, learning_rate=self.learning_rate,
+                              tokens_per_second=units / seconds)
                 losses, units, begin = [], 0, time.time()
 
 
@@ -196,10 +207,10 @@ def save(exe, directory, vocabulary, labels, settings):
         fluid.io.save_inference_model(os.path.join(temporary, 'network'), ['word'], [path], exe, program)
         checkpoint.check_saved(os.path.join(temporary, 'network'), program.all_parameters())
         shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
-        with checkpoint.replacing(os.path.join(temporary, 'tags.txt')) as output:
+        with replacing(os.path.join(temporary, 'tags.txt')) as output:
             output.write(''.join(label + '\n' for label in labels))
         checkpoint.write_manifest(temporary)
-        checkpoint.write_json(os.path.join(temporary, 'settings.json'), settings)  # the test score is added to it later
+        write_json(os.path.join(temporary, 'settings.json'), settings)  # the test score is added to it later
     shutil.rmtree(old, ignore_errors=True)
     if os.path.isdir(directory):
         os.rename(directory, old)
@@ -269,7 +280,10 @@ def train(args):
     checkpoints = prepare_directory(args.save_dir, args.resume)
     with contextlib.closing(checkpoint.lock(checkpoints, '--save_dir')):
         if fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):
-            report(args.save_dir, place, test_sentences)
+            for name in (runlog.NAME, plot.CURVES):
+                if os.path.exists(os.path.join(checkpoints, name)):
+                    shutil.copyfile(os.path.join(checkpoints, name), os.path.join(args.save_dir, name))
+            report(args.save_dir, place, test_sentences, args.curves)
             shutil.rmtree(checkpoints)
 
 
@@ -312,10 +326,12 @@ def fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, ch
             checkpoint.load_variables(trainer.exe, resumed, '', trainer.program, trainer.program.all_parameters())
             trainer.step, trainer.learning_rate = state['step'], state['learning_rate']
             print('loaded %s: goes on after epoch %d' % (resumed, state['epoch']))
+        run_log = runlog.RunLog(checkpoints, state['step'], args.visualdl)
+        curves = plot.Curves(checkpoints, args.curves)
         while state['epoch'] < args.max_epoch and state['epoch'] - state['best_epoch'] < args.patience:
             try:
                 with stop.at_once():
-                    trainer.train(examples, elmo_layers, state['epoch'])
+                    trainer.train(examples, elmo_layers, state['epoch'], run_log)
                     start, tagger.stray = time.time(), 0
                     score = evaluate(tagger, dev_sentences)
             except cli.Stopped:
@@ -325,6 +341,7 @@ def fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, ch
             state.update(epoch=state['epoch'] + 1, step=trainer.step)
             print('dev epoch %d step %d %s, %d I without B, %d sentences in %.1f s'
                   % (state['epoch'], trainer.step, score, tagger.stray, len(dev_sentences), time.time() - start))
+            run_log.write('dev', trainer.step, state['epoch'], **score.figures())
             if score.f1 > state['best_dev_f1']:
                 state.update(best_dev_f1=score.f1, best_epoch=state['epoch'])
                 save(trainer.exe, args.save_dir, vocabulary, labels, {
@@ -336,17 +353,26 @@ def fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, ch
                 trainer.halve_learning_rate()
             state['learning_rate'] = trainer.learning_rate
             checkpoint.save(trainer.exe, trainer.program, None, state, checkpoints, keep=1)
+            curves.draw()
+        curves.draw(last=True)
         if state['epoch'] < args.max_epoch:
             print('stopped: %d epochs without a better dev F1' % args.patience)
     return True
 
 
-def report(directory, place, test_sentences):
-    """Prints the test scores of a model, as it is saved and for the only time, and adds its F1 to the settings."""
+def report(directory, place, test_sentences, pictures):
+    """Prints the test scores of a model, as it is saved and for the only time; adds its F1 and confusions to it."""
     score = evaluate(infer.load(directory, place), test_sentences)
     print('test %s, %d sentences' % (score, len(test_sentences)))
+    print('most often confused: %s' % ', '.join('%s as %s %d' % error for error in score.errors(5)))
+    tags, counts = score.confusion_table()
+    with replacing(os.path.join(directory, 'confusion.tsv')) as output:
+        output.write('gold\\found\t%s\n' % '\t'.join(tags))
+        output.writelines('%s\t%s\n' % (tag, '\t'.join(map(str, row))) for tag, row in zip(tags, counts))
+    if pictures:
+        plot.draw_confusion(tags, counts, os.path.join(directory, 'confusion.png'))
     settings = dict(infer.read_settings(directory), test_f1=score.f1)
-    checkpoint.write_json(os.path.join(directory, 'settings.json'), settings)
+    write_json(os.path.join(directory, 'settings.json'), settings)
     mix = settings['elmo_mix']
     if mix:
         weights = ' '.join('%.3f' % weight for weight in mix['weights'])

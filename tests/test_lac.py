@@ -2,6 +2,7 @@
 """Training the tagger and tagging with it, on the committed sample and a tiny ELMo."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import collections
 import io
 import json
 import os
@@ -14,8 +15,10 @@ import sys
 import numpy as np
 import paddle.fluid as fluid
 import pytest
+from matplotlib.image import imread
 
 import bilm
+import runlog
 from conftest import ROOT, write_lines
 from lac_finetune import infer, train
 from lac_finetune.evaluation import Score
@@ -31,7 +34,7 @@ def flags(directory, **changed):
     """Command line of train.py for a tiny tagger."""
     values = dict(vocab_path=str(directory.join('vocabulary.txt')),
                   pretrain_elmo_model_path=str(directory.join('elmo')), word_emb_dim=4,
-                  grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1, use_gpu=False,
+                  grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1, use_gpu=False, curves=False,
                   save_dir=str(directory.join('model')))
     values.update({part + '_path': os.path.join(DATA, part + '.tsv') for part in ('train', 'dev', 'test')})
     values.update(changed)
@@ -119,11 +122,23 @@ def test_the_tagger_learns(task, capsys):
     """A handful of sentences by heart: what is trained is what is decoded, aligned and scored."""
     path = os.path.join(DATA, 'dev.tsv')
     run(task, train_path=path, dev_path=path, test_path=path, max_epoch=90, patience=90, word_emb_dim=16,
-        grnn_hidden_dim=16, dropout=0, base_learning_rate=0.01, log_interval=100)
+        grnn_hidden_dim=16, dropout=0, base_learning_rate=0.01, log_interval=30, curves=True)
     output = capsys.readouterr().out.splitlines()
     test = [line for line in output if line.startswith('test')]
     assert float(re.search(r' F1 ([\d.]+)', test[0]).group(1)) > 90 and len(test) == 1
     assert output[-1].startswith('ELMo mix: layers ')
+
+    printed = [re.search(r' F1 ([\d.]+)', line).group(1) for line in output if line.startswith('dev')]
+    records = runlog.read(str(task.join('model')))
+    assert ['%.2f' % record['f1'] for record in records if record['kind'] == 'dev'] == printed
+    assert {record['step'] for record in records if record['kind'] == 'train'} >= {30, 60}
+    for name in ('curves.png', 'confusion.png'):
+        assert imread(str(task.join('model', name))).shape[0] > 300
+    with io.open(str(task.join('model', 'confusion.tsv')), encoding='utf-8') as table:
+        tags, rows = next(table).rstrip('\n').split('\t')[1:], [line.rstrip('\n').split('\t') for line in table]
+    gold = collections.Counter(tag for sentence in read_tagged(path)[0] for tag in sentence.tags)
+    assert [row[0] for row in rows] == tags
+    assert {row[0]: sum(map(int, row[1:])) for row in rows if row[0] != '(no word)'} == gold
 
 
 def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):

@@ -188,7 +188,7 @@ def test_dropout_masks_change_every_step(corpus):
 def test_a_checkpoint_holds_parameters_apart_from_the_rest(corpus):
     run(corpus, max_steps=2)
     directory = corpus.directory.join('checkpoints')
-    assert sorted(path.basename for path in directory.listdir()) == ['.lock', '000002', 'best', 'latest']
+    assert sorted(path.basename for path in directory.listdir()) == ['.lock', '000002', 'best', 'latest', 'log.jsonl']
     names = sorted(path.basename for path in directory.join('000002').listdir())
     config = json.loads(directory.join('000002', 'bilm.json').read())
     assert names == sorted(list(bilm.parameter_shapes(config)) +

@@ -1,0 +1,159 @@
+# -*- coding: utf-8 -*-
+"""What a run logs, and the pictures of it."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import re
+import sys
+import types
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import cli
+import plot
+import runlog
+from conftest import write_lines
+from lac_finetune.evaluation import NO_WORD, Score
+from reader import InputError
+from test_bad_input import refused
+from test_train import run
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+
+
+def without_times(records):
+    return [{name: value for name, value in record.items() if name not in ('seconds', 'tokens_per_second')}
+            for record in records]
+
+
+def test_a_run_logs_what_it_prints(corpus, capsys):
+    run(corpus, max_epoch=2, log_interval=3, curves=True, learning_rate=0.1)
+    output, records = capsys.readouterr().out, runlog.read(str(corpus.directory.join('checkpoints')))
+    printed = re.findall(r'^epoch (\d+) step (\d+)/\d+ loss ([\d.]+) perplexity fw ([\d.]+) bw ([\d.]+), (\d+) tokens/s',
+                         output, re.M)
+    logged = [[record[name] for name in ('epoch', 'step', 'loss', 'perplexity_fw', 'perplexity_bw', 'tokens_per_second')]
+              for record in records if record['kind'] == 'train']
+    assert len(logged) > 4
+    np.testing.assert_allclose(logged, np.array(printed, dtype='float64'), rtol=1e-3, atol=1)
+    np.testing.assert_allclose([row[2] for row in logged], [float(row[2]) for row in printed], atol=6e-5)
+    assert all(record['learning_rate'] == 0.1 for record in records if record['kind'] == 'train')
+    dev = re.findall(r'^dev epoch (\d) step (\d+) perplexity ([\d.]+) fw ([\d.]+) bw ([\d.]+),', output, re.M)
+    found = [[record[name] for name in ('epoch', 'step', 'perplexity', 'perplexity_fw', 'perplexity_bw')]
+             for record in records if record['kind'] == 'dev']
+    assert len(found) == 2
+    np.testing.assert_allclose(found, np.array(dev, dtype='float64'), atol=0.006)
+    picture = imread(str(corpus.directory.join('checkpoints', 'curves.png')))
+    assert picture.shape[:2] == (800, 1200) and 0.5 < picture[:, :, :3].mean() < 1
+
+
+def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus):
+    flags = dict(max_epoch=2, linear_decay=True, save_interval=2, keep_checkpoints=20)
+    run(corpus, para_save_dir=corpus.directory.join('whole'), **flags)
+    run(corpus, **flags)
+    directory = corpus.directory.join('checkpoints')
+    for path in directory.listdir():
+        if path.basename.isdigit() and int(path.basename) > 20:  # as if killed at a later step, within a line
+            path.remove()
+    with io.open(str(directory.join('log.jsonl')), 'a', encoding='utf-8') as log:
+        log.write('{"kind": "tra')
+    run(corpus, resume=True, **flags)
+    whole, resumed = [runlog.read(str(corpus.directory.join(name))) for name in ('whole', 'checkpoints')]
+    assert without_times(whole) == without_times(resumed) and whole[-1]['step'] > 21
+    rates = [record['learning_rate'] for record in whole if record['kind'] == 'train']
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.02 < 0.15 < rates[0]
+
+
+@pytest.mark.parametrize('line', ['[]', '{', '{"kind": "train"}', '{"kind": "other", "step": 1}', '\x00', '[' * 10 ** 5,
+                                  '{"kind": "train", "step": "one"}', '{"kind": "dev", "step": 1, "loss": "low"}'])
+def test_a_line_of_no_run_is_told(tmpdir, line):
+    write_lines(tmpdir.join('log.jsonl'), ['{"kind": "train", "step": 1, "loss": 2.5}', line])
+    with pytest.raises(InputError) as error:
+        runlog.read(str(tmpdir))
+    assert 'log.jsonl:2: is no line that a run has logged' in str(error.value)
+
+
+def made_up(directory, step, **figures):
+    """A directory with a log of these figures at steps 1, 1 + step …"""
+    log = runlog.RunLog(str(directory.ensure(dir=True)))
+    for number, values in enumerate(zip(*figures.values())):
+        log.write('train', 1 + number * step, 1, **dict(zip(figures, values)))
+    log.write('dev', 1 + step, 1, perplexity=70.5, perplexity_fw=70, perplexity_bw=71)
+    return str(directory)
+
+
+def test_what_is_drawn(tmpdir, monkeypatch, capsys):
+    losses, figures = [5., 4.5, 4.25, 4.], []
+    runs = [made_up(tmpdir.join('one'), 10, loss=losses, learning_rate=[0.2] * 4),
+            made_up(tmpdir.join('two'), 20, loss=losses[::-1], learning_rate=[0.1] * 4)]
+    save = plot.save
+    monkeypatch.setattr(plot, 'save', lambda figure, path: figures.append(figure) or save(figure, path))
+    output = str(tmpdir.join('runs.png'))
+    monkeypatch.setattr(sys, 'argv', ['plot.py'] + runs + ['--output', output])
+    cli.run(plot.main)
+    axes = figures[0].axes
+    assert [panel.get_title().split()[0] for panel in axes] == ['loss', 'perplexity', 'learning']
+    lines = [line.get_xydata().tolist() for line in axes[0].get_lines()]
+    assert lines == [[[1, 5], [11, 4.5], [21, 4.25], [31, 4]], [[1, 4], [21, 4.25], [41, 4.5], [61, 5]]]
+    assert [line.get_xydata().tolist() for line in axes[1].get_lines()] == [[[11, 70]], [[21, 70]], [[11, 71]], [[21, 71]]]
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == runs
+    assert imread(output).shape[1] == 1200
+    assert 'two: step 21, best dev perplexity 70.50 at step 21' in capsys.readouterr().out
+
+
+def test_many_points_are_means_of_neighbours(monkeypatch):
+    monkeypatch.setattr(plot, 'POINTS', 3)
+    assert plot.thin([(1, 10.), (2, 20.), (3, 30.)]).tolist() == [[1, 10], [2, 20], [3, 30]]
+    assert plot.thin([(1, 10.), (2, 20.), (3, 30.), (4, 50.)]).tolist() == [[1.5, 15], [3.5, 40]]
+
+
+def test_plot_refuses(tmpdir, monkeypatch, capsys):
+    write_lines(tmpdir.join('log.jsonl'), [])
+    for flags, message in (([str(tmpdir.join('none'))], 'cannot be read'), ([str(tmpdir)], 'nothing is logged there yet'),
+                           ([made_up(tmpdir.join('one'), 1, loss=[1.]), '--output', str(tmpdir.join('no', 'x.png'))],
+                            'cannot be written')):
+        monkeypatch.setattr(sys, 'argv', ['plot.py'] + flags)
+        assert message in refused(capsys, plot.main)
+
+
+def test_without_matplotlib_training_goes_on(corpus, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, str('matplotlib.lines'), None)
+    run(corpus, max_steps=2, curves=True)
+    output = capsys.readouterr().out
+    assert output.count('curves.png is not drawn') == 1 and 'finished' in output
+
+
+def test_visualdl(corpus, capsys, monkeypatch):
+    class LogWriter(object):
+        def __init__(self, logdir):
+            pass
+
+        def add_scalar(self, *args):
+            scalars.append(args)
+
+    scalars, module = [], types.ModuleType(str('visualdl'))
+    module.LogWriter = LogWriter
+    monkeypatch.setitem(sys.modules, str('visualdl'), None)
+    assert '--visualdl True: VisualDL is not installed' in refused(capsys, lambda: run(corpus, visualdl=True))
+    monkeypatch.setitem(sys.modules, str('visualdl'), module)
+    run(corpus, max_steps=2, visualdl=True)
+    records = runlog.read(str(corpus.directory.join('checkpoints')))
+    for record in records:
+        for name in set(record) - {'kind', 'step', 'epoch'}:
+            assert ('%(kind)s/' % record + name, record[name], record['step']) in scalars
+    assert {step for _, _, step in scalars} == {1, 2}
+
+
+def test_confusion_by_hand(tmpdir):
+    score = Score()
+    score.add([('我', 'r'), ('爱', 'v'), ('北京', 'n')], [('我', 'r'), ('爱', 'v'), ('北京', 'ns')])
+    score.add([('天', 'n'), ('安门', 'n')], [('天安门', 'ns')])
+    score.add([('我', 'v'), ('爱', 'v')], [('我', 'r'), ('爱', 'v')])
+    tags, counts = score.confusion_table()
+    assert tags == ['ns', 'r', 'v', 'n', NO_WORD]
+    assert counts.tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 0, 0], [0, 0, 2, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 2, 0]]
+    assert score.errors(1) == [('ns', 'n', 1)]
+    path = str(tmpdir.join('confusion.png'))
+    plot.draw_confusion(tags, counts, path)
+    assert imread(path).shape[0] == int(100 * (3 + 0.28 * 5))
