@@ -2,9 +2,11 @@
 """Every flag of pretraining, with its reason. The sizes are those of the published Chinese checkpoint."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import checkpoint
 import distributed
 from cli import ArgumentParser, boolean, non_negative_int, number, positive_int
 
+SIZES = ('embed_size', 'hidden_size', 'num_layers', 'cell_clip', 'proj_clip')
 USE_GPU = 'True: all visible GPUs; False: CPU_NUM CPU replicas; by default GPUs where there are any'
 MAX_SENTENCE_LENGTH = 'longer sentences are read in pieces of this length; a batch of long ones is slow'
 
@@ -81,7 +83,8 @@ def parse_args(argv=None):
     group.add_argument('--keep_checkpoints', type=positive_int, default=3,
                        help='newest checkpoints kept; the best is kept beside them')
     group.add_argument('--load_pretraining_params', metavar='DIR', default='',
-                       help='start from the parameters of this checkpoint, for example on other text')
+                       help='start from the parameters of this checkpoint, for example on other text; its sizes are '
+                            'then the defaults, and the dev text is evaluated first')
     group.add_argument('--load_dir', metavar='DIR', default='',
                        help='go on with the run of this checkpoint: parameters, optimizer, step and place in the text')
     group.add_argument('--resume', type=boolean, nargs='?', const=True, default=False,
@@ -96,4 +99,8 @@ def parse_args(argv=None):
         parser.error('--load_dir goes on with the checkpoint it names, --resume with the newest: give one of them')
     if args.load_dir and args.load_pretraining_params:
         parser.error('--load_dir goes on with a run, --load_pretraining_params starts a new one: give one of them')
+    if args.load_pretraining_params:  # its sizes are the defaults
+        config = checkpoint.read_config(checkpoint.find(args.load_pretraining_params, '--load_pretraining_params'))
+        parser.set_defaults(**{name: config[name] for name in SIZES})
+        args = parser.parse_args(argv)
     return args

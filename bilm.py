@@ -280,8 +280,9 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
         row_bias = layers.reshape(layers.gather(bias, index, overwrite=False), [-1, 1])
         if log_counts is None:
             return layers.gather(weight, index, overwrite=False), row_bias
-        return layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
-                                param_attr=parameters.attr('softmax_weight')), layers.elementwise_sub(row_bias, log_counts)
+        row_weight = layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
+                                      param_attr=parameters.attr('softmax_weight'))
+        return row_weight, layers.elementwise_sub(row_bias, log_counts)
 
     if sampled:
         parts = _softmax_rows(*rows(fluid.data('samples', shape=[None, 1], dtype='int64'),

@@ -1,9 +1,10 @@
 # -*- coding: utf-8 -*-
-"""Exchanges checkpoints with bilm-tf and AllenNLP, or writes one as a plain .npz.
+"""Exchanges checkpoints with bilm-tf and AllenNLP, writes one as a plain .npz, or gives it another vocabulary.
 
     python convert.py to_bilm CHECKPOINT DIR    weights.hdf5 and options.json, as bilm-tf dumps them
     python convert.py from_bilm DIR CHECKPOINT  the way back
     python convert.py to_npz CHECKPOINT FILE    every parameter under its name
+    python convert.py to_vocabulary CHECKPOINT NEW_CHECKPOINT --vocab_path ITS --new_vocab_path NEW
 
 weights.hdf5 holds RNN_0 (forward) and RNN_1 (backward), the rows of the vocabulary as `embedding`, and the softmax. So it
 serves as weight_file and as embedding_weight_file of a biLM with token input. TensorFlow's gates come in another order
@@ -23,11 +24,12 @@ import checkpoint
 import cli
 import embed
 from files import new_file, read_json, write_json
-from reader import InputError
+from reader import InputError, Vocabulary
 
 ROWS = 4096  # of a parameter at a time
 TO_TENSORFLOW = (1, 0, 2, 3)  # ours: candidate, input, forget, output; TensorFlow's: input, candidate, forget, output
 FORGET = 2
+OF_WORDS = ('embedding_para',) + bilm.SOFTMAX_PARAMETERS  # a row for each word
 
 
 def swap_gates(array):
@@ -109,8 +111,6 @@ def from_bilm(directory, path, bos_id, eos_id):
     """Makes a checkpoint of weights.hdf5 and options.json in a directory; bos_id and eos_id are rows of <S> and </S>."""
     h5py, weights = embed.import_h5py(), os.path.join(directory, 'weights.hdf5')
     options = read_json(os.path.join(directory, 'options.json'))
-    if os.path.exists(path):
-        raise InputError('%s: is there already; choose another' % path)
     try:
         with h5py.File(weights, 'r') as source:
             lstm = options['lstm']
@@ -154,6 +154,42 @@ def from_bilm(directory, path, bos_id, eos_id):
     os.rename(path + '.saving', path)
 
 
+class _Rows(object):
+    """A parameter [words, …] with rows of another one, on disk, and the mean of those for ids below 0."""
+
+    def __init__(self, array, ids):
+        self._array, self._ids, self.shape = array, ids, (len(ids),) + array.shape[1:]
+        self._mean = sum(array[start:start + ROWS].sum(axis=0, dtype='float64')
+                         for start in range(0, array.shape[0], ROWS)) / array.shape[0]
+
+    def __getitem__(self, part):
+        ids = self._ids[part]
+        rows = np.array(self._array[np.maximum(ids, 0)])
+        rows[ids < 0] = self._mean
+        return rows
+
+
+def to_vocabulary(path, target, vocab_path, new_vocab_path):
+    """Makes a checkpoint with another vocabulary: words of both keep their rows, new ones start at the mean of all."""
+    path, vocabulary, new = checkpoint.find(path), Vocabulary(vocab_path), Vocabulary(new_vocab_path)
+    config = checkpoint.read_config(path, vocabulary)
+    checkpoint.check(path)
+    id_of = {word: id for id, word in enumerate(vocabulary.words)}
+    ids = np.array([id_of.get(word, -1) for word in new.words])
+    with checkpoint.writing(target, target + '.saving') as temporary:
+        for name in sorted(set(bilm.parameter_shapes(config)) & set(os.listdir(path))):
+            array = open_parameter(os.path.join(path, name))
+            write_parameter(os.path.join(temporary, name),
+                            _Rows(array, ids) if name in OF_WORDS else array)
+        write_json(os.path.join(temporary, 'bilm.json'), dict(
+            config, vocab_size=len(new), vocab_sha256=new.sha256, bos_id=new.bos, eos_id=new.eos))
+        checkpoint.write_manifest(temporary)
+    os.rename(target + '.saving', target)
+    shared = int((ids >= 0).sum())
+    print('%d words: %d keep their rows, %d are new; %d are left out'
+          % (len(new), shared, len(new) - shared, len(vocabulary) - shared))
+
+
 def to_npz(path, output):
     """Writes every parameter of a checkpoint under its name."""
     path = checkpoint.find(path)
@@ -169,7 +205,7 @@ def main():
     commands = parser.add_subparsers(dest='command')
     commands.required = True
     for name, source, target in (('to_bilm', 'CHECKPOINT', 'DIR'), ('from_bilm', 'DIR', 'CHECKPOINT'),
-                                 ('to_npz', 'CHECKPOINT', 'FILE')):
+                                 ('to_npz', 'CHECKPOINT', 'FILE'), ('to_vocabulary', 'CHECKPOINT', 'NEW_CHECKPOINT')):
         command = commands.add_parser(name)
         command.add_argument('source', metavar=source)
         command.add_argument('target', metavar=target)
@@ -177,11 +213,19 @@ def main():
             command.add_argument('--bos_id', type=cli.non_negative_int, default=0, help='line of <S> in the vocabulary, '
                                  'from 0')
             command.add_argument('--eos_id', type=cli.non_negative_int, default=1, help='that of </S>')
+        if name == 'to_vocabulary':
+            command.add_argument('--vocab_path', required=True, help='vocabulary of the checkpoint')
+            command.add_argument('--new_vocab_path', required=True, help='vocabulary of the new one')
     args = parser.parse_args()
+    args.target = args.target.rstrip(os.sep)
+    if args.command in ('from_bilm', 'to_vocabulary') and os.path.exists(args.target):
+        raise InputError('%s: is there already; choose another' % args.target)
     if args.command == 'to_bilm':
         to_bilm(args.source, args.target)
     elif args.command == 'from_bilm':
-        from_bilm(args.source, args.target.rstrip(os.sep), args.bos_id, args.eos_id)
+        from_bilm(args.source, args.target, args.bos_id, args.eos_id)
+    elif args.command == 'to_vocabulary':
+        to_vocabulary(args.source, args.target, args.vocab_path, args.new_vocab_path)
     else:
         to_npz(args.source, args.target)
     print('wrote %s' % args.target)

@@ -51,6 +51,9 @@ class Executor(object):
         share_vars_from: an Executor that has run, whose variables are used.
         cluster: a distributed.Cluster whose trainers run the program with NCCL2.
         threads: of each CPU replica.
+
+    Attributes:
+        has_run: whether it has; until then it has no variables to share.
     """
 
     def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS, cluster=None):
@@ -64,11 +67,12 @@ class Executor(object):
             build.enable_inplace = False
         # A single device has its variables in the global scope; told to share them, fluid would print that it need not.
         shared = share_vars_from._program if share_vars_from and len(places) > 1 else None
-        self._exe = fluid.Executor(places[0])
+        self._exe, self.has_run = fluid.Executor(places[0]), False
         self._program = fluid.CompiledProgram(program).with_data_parallel(loss, build, execution, shared, places)
 
     def run(self, fetch_list, feed=None, return_numpy=True):
         """As fluid.Executor.run; `feed` is a list of one dict a device."""
+        self.has_run = True
         return self._exe.run(self._program, feed, fetch_list, return_numpy=return_numpy)
 
 

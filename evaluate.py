@@ -37,13 +37,17 @@ class Evaluator(object):
         counts, int64 [S, 2]: tokens predicted in each direction, and unknown words among those read;
         losses, float64 [S, 2]: summed cross entropy in nats, forward and backward.
         """
-        if self.executor is None:  # built at first use: the parameters must be loaded by then
-            self.executor = devices.Executor(self.program, self.places, share_vars_from=self.trained)
+        executor = self.executor
+        if executor is None:  # built at first use: the parameters must be loaded by then
+            sharing = self.trained if self.trained and self.trained.has_run else None
+            executor = devices.Executor(self.program, self.places, share_vars_from=sharing)
+            if sharing or not self.trained:  # otherwise it has copies, which training would leave behind
+                self.executor = executor
         unk, total, rows = self.reader.vocabulary.unk, sum(self.reader.sizes), []
         progress = cli.Progress('evaluate', total, 'bytes')
         for step in prefetch(self.reader.epoch(self.reader.start())):
-            losses = self.executor.run(feed=devices.feeds(step.batches, self.reader.vocabulary, self.places),
-                                       fetch_list=[loss.name for loss in self.losses], return_numpy=False)
+            losses = executor.run(feed=devices.feeds(step.batches, self.reader.vocabulary, self.places),
+                                  fetch_list=[loss.name for loss in self.losses], return_numpy=False)
             losses = np.hstack([np.array(loss) for loss in losses]).astype('float64')
             for batch in step.batches:
                 if len(batch.lengths):

@@ -14,7 +14,10 @@ from reader import InputError
 
 @contextlib.contextmanager
 def new_file(path):
-    """A path to write a file at, which takes the name `path` when it is whole and on disk; InputError if it cannot be."""
+    """A path to write a file at, which takes the name `path` when it is whole and on disk.
+
+    InputError if it cannot be written; then what was there stays.
+    """
     temporary = path + '.tmp'
     try:
         yield temporary

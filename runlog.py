@@ -88,7 +88,8 @@ def read(directory):
                     break
                 record = _record(line)
                 if record is None:
-                    raise InputError('%s:%d: is no line that a run has logged; name the directory of a run' % (path, number))
+                    raise InputError('%s:%d: is no line that a run has logged; name the directory of a run'
+                                     % (path, number))
                 records.append(record)
     except (IOError, UnicodeDecodeError) as error:
         raise InputError('%s: cannot be read: %s' % (path, getattr(error, 'strerror', None) or error))

@@ -17,7 +17,7 @@ import checkpoint
 import cli
 import devices
 import plot
-from args import parse_args
+from args import SIZES, parse_args
 from evaluate import Evaluator
 from files import replacing
 from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
@@ -226,10 +226,8 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
     """
     vocabulary, cluster = reader.vocabulary, watch.cluster
     first = cluster.trainer_id == 0
-    config = dict({name: getattr(args, name) for name in ('embed_size', 'hidden_size', 'num_layers', 'cell_clip',
-                                                          'proj_clip')},
-                  vocab_size=len(vocabulary), vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos,
-                  eos_id=vocabulary.eos)
+    config = dict({name: getattr(args, name) for name in SIZES}, vocab_size=len(vocabulary),
+                  vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
     main_program, startup_program, loss, figures = build(config, args, cluster)
     exe, whole = fluid.Executor(places[0]), main_program
     if cluster.method != 'local':
@@ -253,7 +251,7 @@ def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skippe
     if args.linear_decay:
         fixed.update(max_epoch=args.max_epoch, max_steps=args.max_steps)
     state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
-             'dev_pending': False, 'skipped_steps': [], 'flags': fixed, 'test_path': describe(dev_reader)}
+             'dev_pending': bool(pretrained), 'skipped_steps': [], 'flags': fixed, 'test_path': describe(dev_reader)}
     if load_dir or pretrained:
         names = checkpoint.load_parameters(exe, load_dir or pretrained, whole, config, vocabulary)
         print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))

@@ -202,20 +202,21 @@ class WordCounts(object):
         """How much too low a count can be."""
         return self.prunings * (self.prunings + 1) // 2
 
-    def vocabulary(self, min_count=1, max_size=None, characters=False):
-        """<S>, </S>, <UNK>, then the words counted min_count times and more, most frequent first; max_size in all.
+    def vocabulary(self, min_count=1, max_size=None, characters=False, first=RESERVED):
+        """The words `first`, then those counted min_count times and more, most frequent first; max_size in all.
 
         Words of the same count stand in code point order. With `characters`, those of the words that are left out are
         words too, counted as often as there: what they are cut into by this vocabulary is then known.
         """
         counts = collections.Counter({w: n for w, n in self.counts.items() if n >= min_count})
+        known = set(first)
         if characters:
             for word, count in self.counts.items():
-                if count < min_count:
+                if count < min_count and word not in known:
                     for character in CHARACTER.findall(word):
                         counts[character] += count
         words = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0].encode('utf-8')))
-        return (list(RESERVED) + [word for word, _ in words])[:max_size]
+        return (list(first) + [word for word, _ in words if word not in known])[:max_size]
 
     def coverage(self, words):
         """The share of all counted words that are in `words`."""
@@ -286,6 +287,9 @@ def prepare(args):
     names = ['train', 'dev'] + ([] if args.vocab_path else [args.vocab_name])
     paths = find_input(args, names)
     words = Vocabulary(args.vocab_path).words if args.vocab_path else None
+    first = Vocabulary(args.extend).words if args.extend else RESERVED
+    if args.max_size and args.max_size < len(first):
+        raise InputError('--max_size %d: %s alone has %d words; give more' % (args.max_size, args.extend, len(first)))
     source = ', '.join(args.input)
     with new_output(args.output, names, args.overwrite) as work, \
             closing(Shards(os.path.join(work, 'train'), args.shard_sentences)) as train, \
@@ -310,13 +314,15 @@ def prepare(args):
             raise InputError('%s: %d document(s), and every %dth goes to dev/, so it would be empty; give more text, a '
                              'lower --dev_every, or another --document' % (source, document, args.dev_every))
         if not args.vocab_path:
-            words = counts.vocabulary(args.min_count or 5, args.max_size, args.characters)
+            words = counts.vocabulary(args.min_count or 5, args.max_size, args.characters, first)
             if len(words) == len(RESERVED):
                 raise InputError('%s: no word occurs %d times; lower --min_count' % (source, args.min_count or 5))
             write_lines(os.path.join(work, args.vocab_name), words)
     print('train: %d sentences, %d tokens; dev: %d sentences; %d documents'
           % (train.sentences, counts.total, dev.sentences, document))
     print('vocabulary: %d words, %.2f%% of the tokens of train' % (len(words), 100 * counts.coverage(words)))
+    if args.extend:
+        print('%d of them are new, after the %d of %s' % (len(words) - len(first), len(first), args.extend))
     if counts.prunings:
         print('over %d distinct words: the rarest were forgotten %d time(s), a count may be up to %d too low'
               % (counts.limit, counts.prunings, counts.error))
@@ -336,6 +342,8 @@ def parse_args(argv=None):
                         'space separates its tokens; it is kept as it is')
     parser.add_argument('--vocab_path', metavar='FILE', help='segment with the words of this vocabulary, '
                         'the most frequent first, and build none')
+    parser.add_argument('--extend', metavar='FILE', help='the new vocabulary begins with all words of this one, in '
+                        'their order')
     parser.add_argument('--vocab_name', default='vocabulary.txt', help='name of the new vocabulary in '
                         '--output')
     parser.add_argument('--min_count', type=positive_int, help='the new vocabulary has words that occur in train/ this '
@@ -350,9 +358,10 @@ def parse_args(argv=None):
                         help='processes that segment; the result is the same for any number')
     parser.add_argument('--overwrite', action='store_true', help='replace train/, dev/ and vocabulary in --output')
     args = parser.parse_args(argv)
-    if args.vocab_path and (args.min_count or args.max_size or args.vocab_name != parser.get_default('vocab_name')):
-        parser.error('--vocab_path uses a vocabulary, --vocab_name, --min_count and --max_size build one: give one or '
-                     'the other')
+    if args.vocab_path and (args.min_count or args.max_size or args.extend or
+                            args.vocab_name != parser.get_default('vocab_name')):
+        parser.error('--vocab_path uses a vocabulary; --extend, --vocab_name, --min_count and --max_size build one: '
+                     'give one or the other')
     if args.vocab_name in ('train', 'dev', '', '.', '..') or os.path.basename(args.vocab_name) != args.vocab_name:
         parser.error('--vocab_name: expected a plain file name other than train and dev, got %s' % args.vocab_name)
     return args

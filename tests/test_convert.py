@@ -14,6 +14,7 @@ import bilm
 import checkpoint
 import convert
 import embed
+from conftest import write_lines
 from numpy_bilm import sigmoid
 from reader import InputError, Vocabulary
 from test_bad_input import refused
@@ -101,6 +102,36 @@ def test_npz(trained):
     expected = parameters(checkpoint.find(ours))
     with np.load(output) as found:
         assert set(found.files) == set(expected) and same(expected, found)
+
+
+@pytest.mark.parametrize('rows', [3, 10 ** 6])
+def test_another_vocabulary(trained, monkeypatch, rows):
+    monkeypatch.setattr(convert, 'ROWS', rows)
+    ours, _, back = paths(trained)
+    old, config = Vocabulary(trained.vocab_path), bilm.read_config(checkpoint.find(ours))
+    words = ['新', '词3', '</S>', '<UNK>', '词0', '<S>', '又', '词16']
+    new = Vocabulary(write_lines(trained.directory.join('new.txt'), words))
+    convert.to_vocabulary(ours, back, old.path, new.path)
+    before, after = parameters(checkpoint.find(ours)), parameters(back)
+    for name in ('embedding_para', 'softmax_weight', 'softmax_bias'):
+        expected = [before[name][old.words.index(word)] if word in old.words else before[name].mean(axis=0)
+                    for word in words]
+        np.testing.assert_allclose(after.pop(name), expected, atol=1e-7)
+    assert same(after, before)
+    assert bilm.read_config(back) == dict(config, vocab_size=8, vocab_sha256=new.sha256, bos_id=5, eos_id=2)
+    sentence = ['词3', '词0', '词16', '词3']
+    np.testing.assert_array_equal(*[embed.Embedder(path, vocabulary, 'all')([sentence])[0]
+                                    for path, vocabulary in ((ours, old), (back, new))])
+
+
+def test_a_vocabulary_of_another_checkpoint(trained, capsys, monkeypatch):
+    ours, _, back = paths(trained)
+    new = write_lines(trained.directory.join('new.txt'), ['<S>', '</S>', '<UNK>'])
+    for flags, message in (([ours, back, '--vocab_path', new, '--new_vocab_path', new], 'was trained with another'),
+                           ([ours, ours, '--vocab_path', trained.vocab_path, '--new_vocab_path', new],
+                            'is there already')):
+        monkeypatch.setattr('sys.argv', ['convert.py', 'to_vocabulary'] + flags)
+        assert message in refused(capsys, convert.main) and not os.path.exists(back)
 
 
 def test_bad_input(trained, capsys, monkeypatch):

@@ -96,7 +96,8 @@ def test_what_is_drawn(tmpdir, monkeypatch, capsys):
     assert [panel.get_title().split()[0] for panel in axes] == ['loss', 'perplexity', 'learning']
     lines = [line.get_xydata().tolist() for line in axes[0].get_lines()]
     assert lines == [[[1, 5], [11, 4.5], [21, 4.25], [31, 4]], [[1, 4], [21, 4.25], [41, 4.5], [61, 5]]]
-    assert [line.get_xydata().tolist() for line in axes[1].get_lines()] == [[[11, 70]], [[21, 70]], [[11, 71]], [[21, 71]]]
+    dev = [line.get_xydata().tolist() for line in axes[1].get_lines()]
+    assert dev == [[[11, 70]], [[21, 70]], [[11, 71]], [[21, 71]]]
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == runs
     assert imread(output).shape[1] == 1200
     assert 'two: step 21, best dev perplexity 70.50 at step 21' in capsys.readouterr().out
@@ -110,7 +111,8 @@ def test_many_points_are_means_of_neighbours(monkeypatch):
 
 def test_plot_refuses(tmpdir, monkeypatch, capsys):
     write_lines(tmpdir.join('log.jsonl'), [])
-    for flags, message in (([str(tmpdir.join('none'))], 'cannot be read'), ([str(tmpdir)], 'nothing is logged there yet'),
+    for flags, message in (([str(tmpdir.join('none'))], 'cannot be read'),
+                           ([str(tmpdir)], 'nothing is logged there yet'),
                            ([made_up(tmpdir.join('one'), 1, loss=[1.]), '--output', str(tmpdir.join('no', 'x.png'))],
                             'cannot be written')):
         monkeypatch.setattr(sys, 'argv', ['plot.py'] + flags)

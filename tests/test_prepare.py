@@ -138,6 +138,9 @@ def test_vocabulary_with_the_characters_of_rare_words():
     assert counts.vocabulary(min_count=2, characters=True) == RESERVED + ['哈', '尔', '机器', '滨', '\U00020bb7']
     units = prepare.Segmenter(counts.vocabulary(min_count=2, characters=True)[3:])('哈尔滨机器\U00020bb7')
     assert units == ['哈', '尔', '滨', '机器', '\U00020bb7']
+    first = RESERVED + ['滨', '哈哈\U00020bb7', '无']
+    assert counts.vocabulary(min_count=2, characters=True, first=first) == first + ['尔', '机器', '哈']
+    assert counts.vocabulary(first=first) == first + ['机器', '哈尔滨', '尔']
 
 
 def test_counting_in_bounded_memory():
@@ -179,6 +182,14 @@ def test_segmented_text_shards_and_vocabulary(tmpdir):
     assert parts['v'] == RESERVED + ['来', '他', '你', '我']  # 来 3 times, 。 once in train
     assert sorted(os.listdir(str(tmpdir.join('out', 'train')))) == ['sentence_file_0000%d.txt' % n for n in (0, 1)]
     assert len(Vocabulary(str(tmpdir.join('out', 'v')))) == 7
+
+
+def test_new_words_come_after_a_vocabulary(tmpdir):
+    source = write_lines(tmpdir.join('seg.txt'), ['来 来 去 去 去', '走 来', '去 走 我'] + ['我'] * 3)
+    first = write_lines(tmpdir.join('first'), RESERVED + ['无', '来'])
+    flags = [source, '--segmented', '--extend', first, '--min_count', '2']
+    assert prepared(tmpdir, *flags)['vocabulary.txt'] == RESERVED + ['无', '来', '去', '我', '走']
+    assert '--max_size 4: %s alone has 5 words' % first in refused(str(tmpdir.join('no')), flags + ['--max_size', '4'])
 
 
 def test_own_dictionary_and_a_chinese_path(tmpdir):
@@ -268,7 +279,8 @@ def test_reserved_words_of_raw_text_are_characters(tmpdir):
 @pytest.mark.parametrize('flag', [
     ['--dev_every', '1'], ['--dev_every', 'x'], ['--shard_sentences', '0'], ['--min_count', '0'], ['--max_size', '3'],
     ['--processes', '0'], ['--document', 'page'], ['--vocab_name', 'a/b'], ['--vocab_name', 'train'], ['--unknown'],
-    ['--vocab_path', 'v', '--min_count', '2'], ['--vocab_path', 'v', '--vocab_name', 'w'], ['--segment']])
+    ['--vocab_path', 'v', '--extend', 'w'], ['--vocab_path', 'v', '--min_count', '2'],
+    ['--vocab_path', 'v', '--vocab_name', 'w'], ['--segment']])
 def test_flags(tmpdir, flag, capsys):
     with pytest.raises(SystemExit) as stop:
         prepare.parse_args(['-', '--output', str(tmpdir.join('out'))] + flag)

@@ -128,20 +128,25 @@ def test_a_signal_ends_the_step_and_saves(corpus, capsys, monkeypatch, number):
     assert same(last(corpus, 'whole'), last(corpus))
 
 
-def test_a_signal_in_an_evaluation_leaves_it_for_later(corpus, capsys, monkeypatch):
+@pytest.mark.parametrize('num_devices', ['1', '2'])
+def test_a_signal_in_an_evaluation_leaves_it_for_later(corpus, capsys, monkeypatch, num_devices):
     def interrupted(self):
         os.kill(os.getpid(), signal.SIGTERM)
         yield
 
+    monkeypatch.setenv('CPU_NUM', num_devices)
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, 'sentences', interrupted)
-        run(corpus, max_steps=2)
+        run(corpus, max_steps=5, dev_interval=2)
     output = capsys.readouterr().out
     assert 'stopped by SIGTERM after step 2' in output and 'dev epoch' not in output
-    run(corpus, max_steps=2, resume=True)
-    output = capsys.readouterr().out
-    assert 'dev epoch 1 step 2 ' in output and 'epoch 1 step 3' not in output
-    assert corpus.directory.join('checkpoints', 'best').read() == '000002\n'
+    lines = []
+    for flags in ({'resume': True}, {'para_save_dir': corpus.directory.join('whole')}):
+        run(corpus, max_steps=5, dev_interval=2, **flags)
+        lines.append([re.sub(', [0-9]+ tokens.*', '', line) for line in capsys.readouterr().out.splitlines()
+                      if re.match('(dev )?epoch', line)])
+    assert lines[0] == lines[1][2:] and lines[0][0].startswith('dev epoch 1 step 2 ')
+    assert same(last(corpus), last(corpus, 'whole'))
 
 
 def test_a_second_signal_ends_at_once(monkeypatch, capsys):
@@ -234,12 +239,12 @@ def command(corpus, **flags):
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(corpus):
-    run(corpus, max_steps=2)
+    run(corpus, max_steps=2, log_interval=100)
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))  # bytes a file; some parameters are larger
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))  # bytes a file; some parameters are larger
 
-    process = subprocess.Popen(command(corpus, max_steps=4, resume=True), stdout=subprocess.PIPE,
+    process = subprocess.Popen(command(corpus, max_steps=4, resume=True, log_interval=100), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, preexec_fn=limit)
     said = process.communicate()[1].decode('utf-8')
     assert process.returncode == 2

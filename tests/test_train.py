@@ -228,8 +228,11 @@ def test_going_on_from_a_checkpoint_equals_a_run_never_stopped(corpus, capsys):
     assert same(*[parameters(checkpoint.find(str(corpus.directory.join(name)))) for name in ('whole', 'parts')])
 
 
-def test_starting_from_parameters_on_other_text(corpus, capsys):
+@pytest.mark.parametrize('num_devices', ['1', '2'])
+def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num_devices):
+    monkeypatch.setenv('CPU_NUM', num_devices)
     run(corpus, max_epoch=6, learning_rate=0.5)
+    last = log_lines(capsys.readouterr().out, 'dev')[-1]
     trained = checkpoint.find(str(corpus.directory.join('checkpoints')))
     other = write_lines(corpus.directory.join('other.txt'), random_sentences(['词0', '词1', '词2'], 20, 9))
     perplexity = {}
@@ -240,7 +243,12 @@ def test_starting_from_parameters_on_other_text(corpus, capsys):
         output = capsys.readouterr().out
         perplexity[name] = float(re.search(r'dev .* perplexity ([\d.]+)', output).group(1))
         assert ('softmax_bias' in output) == (name == 'continued')
+        if name == 'continued':
+            assert log_lines(output, 'dev')[0] == re.sub(r'epoch \d+ step \d+', 'epoch 0 step 0', last)
     assert perplexity['continued'] < perplexity['anew'] - 1
+    assert parse_args(corpus.flags(load_pretraining_params=trained)).hidden_size == 6
+    flags = [flag for flag in corpus.flags(load_pretraining_params=trained) if flag not in ('--hidden_size', '6')]
+    assert parse_args(flags).hidden_size == 6 and parse_args(flags + ['--hidden_size', '7']).hidden_size == 7
     for name in bilm.SOFTMAX_PARAMETERS:
         os.remove(os.path.join(trained, name))
     run(corpus, train_path=other, para_save_dir=corpus.directory.join('encoder'), max_steps=1,
