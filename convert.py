@@ -179,8 +179,7 @@ def to_vocabulary(path, target, vocab_path, new_vocab_path):
     with checkpoint.writing(target, target + '.saving') as temporary:
         for name in sorted(set(bilm.parameter_shapes(config)) & set(os.listdir(path))):
             array = open_parameter(os.path.join(path, name))
-            write_parameter(os.path.join(temporary, name),
-                            _Rows(array, ids) if name in OF_WORDS else array)
+            write_parameter(os.path.join(temporary, name), _Rows(array, ids) if name in OF_WORDS else array)
         write_json(os.path.join(temporary, 'bilm.json'), dict(
             config, vocab_size=len(new), vocab_sha256=new.sha256, bos_id=new.bos, eos_id=new.eos))
         checkpoint.write_manifest(temporary)

@@ -83,13 +83,16 @@ def plot_panel(axes, curves, runs, scale):
         for run, (_, records) in enumerate(runs):
             values = [(record['step'], record[name]) for record in records if record['kind'] == kind and name in record]
             if values:
-                axes.plot(*thin(values).T, color='C%d' % (run if several else number), **style)
+                line, = axes.plot(*thin(values).T, color='C%d' % (run if several else number), **style)
+                if len(values) == 1:
+                    line.set_marker('o')
         legend.append(Line2D([], [], color='black' if several else 'C%d' % number, label=label, **style))
     if scale == 'from 0':
         axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     elif scale == 'log':
         axes.set_yscale('log')
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high > 30 * low else (1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     if len(legend) > 1:

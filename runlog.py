@@ -28,22 +28,24 @@ class RunLog(object):
         visualdl: write scalars for VisualDL into the directory `visualdl` there.
 
     Raises:
-        InputError: it cannot be written, what is there is no log, or VisualDL is not installed.
+        InputError: it cannot be written, or VisualDL is not installed.
     """
 
     def __init__(self, directory, step=0, visualdl=False):
-        self._path, self._scalars = os.path.join(directory, NAME), None
-        kept = []
-        if step and os.path.exists(self._path):
-            kept = [record for record in read(directory) if record['step'] <= step]
-        with replacing(self._path) as output:
-            output.writelines(_line(record) for record in kept)
+        self._path, self._scalars, kept = os.path.join(directory, NAME), None, []
         if visualdl:
             try:
                 from visualdl import LogWriter
             except ImportError:
                 raise InputError('--visualdl True: VisualDL is not installed: python -m pip install visualdl')
             self._scalars = LogWriter(logdir=os.path.join(directory, 'visualdl'))
+        for number, record in _records(self._path) if step and os.path.exists(self._path) else []:
+            if record is None:  # the power failed
+                print('%s:%d: damaged, and left out' % (self._path, number))
+            elif record['step'] <= step:
+                kept.append(record)
+        with replacing(self._path) as output:
+            output.writelines(_line(record) for record in kept)
 
     def write(self, kind, step, epoch, **figures):
         """Adds a line; InputError if it cannot be written."""
@@ -74,23 +76,25 @@ def _record(line):
     return record if good else None
 
 
+def _records(path):
+    """Yields (line from 1, what it says or None) of a log, but for a last line without its end: a run was killed."""
+    try:
+        with io.open(path, encoding='utf-8', errors='replace') as lines:
+            for number, line in enumerate(lines, 1):
+                if line.endswith('\n'):
+                    yield number, _record(line)
+    except (IOError, OSError) as error:
+        raise InputError('%s: cannot be read: %s' % (path, error.strerror))
+
+
 def read(directory):
     """The lines of log.jsonl in a directory, in their order: a list of dicts.
 
-    A last line without its end, as a killed run leaves it, is none. InputError if there is no log, or another line is
-    none of it.
+    InputError if there is no log, or a line is none of it.
     """
     path, records = os.path.join(directory, NAME), []
-    try:
-        with io.open(path, encoding='utf-8') as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith('\n'):
-                    break
-                record = _record(line)
-                if record is None:
-                    raise InputError('%s:%d: is no line that a run has logged; name the directory of a run'
-                                     % (path, number))
-                records.append(record)
-    except (IOError, UnicodeDecodeError) as error:
-        raise InputError('%s: cannot be read: %s' % (path, getattr(error, 'strerror', None) or error))
+    for number, record in _records(path):
+        if record is None:
+            raise InputError('%s:%d: is no line that a run has logged; name the directory of a run' % (path, number))
+        records.append(record)
     return records

@@ -48,7 +48,7 @@ def test_a_run_logs_what_it_prints(corpus, capsys):
     assert picture.shape[:2] == (800, 1200) and 0.5 < picture[:, :, :3].mean() < 1
 
 
-def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus):
+def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus, capsys):
     flags = dict(max_epoch=2, linear_decay=True, save_interval=2, keep_checkpoints=20)
     run(corpus, para_save_dir=corpus.directory.join('whole'), **flags)
     run(corpus, **flags)
@@ -57,8 +57,9 @@ def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus):
         if path.basename.isdigit() and int(path.basename) > 20:  # as if killed at a later step, within a line
             path.remove()
     with io.open(str(directory.join('log.jsonl')), 'a', encoding='utf-8') as log:
-        log.write('{"kind": "tra')
+        log.write('\x00\x00\n{"kind": "tra')
     run(corpus, resume=True, **flags)
+    assert 'log.jsonl:31: damaged, and left out' in capsys.readouterr().out
     whole, resumed = [runlog.read(str(corpus.directory.join(name))) for name in ('whole', 'checkpoints')]
     assert without_times(whole) == without_times(resumed) and whole[-1]['step'] > 21
     rates = [record['learning_rate'] for record in whole if record['kind'] == 'train']
