@@ -85,8 +85,8 @@ def main():
             finish(start('whole', 1000, log), log)
         seconds = time.time() - begin
         reference = files(os.path.join(directory, 'whole'))
-        print('the run never stopped: %d checkpoints in %.1f s' % (len(os.listdir(os.path.join(directory, 'whole'))) - 3,
-                                                                  seconds))
+        print('the run never stopped: %d checkpoints in %.1f s'
+              % (len({os.path.dirname(name) for name in reference if name.endswith('bilm.json')}), seconds))
         progress = cli.Progress('kill', args.runs, 'runs')
         for number in range(args.runs):
             saved = os.path.join(directory, 'run')
