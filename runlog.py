@@ -16,6 +16,7 @@ from files import replacing
 from reader import InputError
 
 NAME = 'log.jsonl'
+SCALARS = 'visualdl'  # directory of VisualDL's files
 KINDS = ('train', 'dev')
 
 
@@ -25,7 +26,7 @@ class RunLog(object):
     Args:
         directory: where log.jsonl is; its lines up to `step` are kept.
         step: that the run goes on from. What a killed run has logged after it will come again.
-        visualdl: write scalars for VisualDL into the directory `visualdl` there.
+        visualdl: write scalars for VisualDL into the directory SCALARS there.
 
     Raises:
         InputError: it cannot be written, or VisualDL is not installed.
@@ -38,7 +39,7 @@ class RunLog(object):
                 from visualdl import LogWriter
             except ImportError:
                 raise InputError('--visualdl True: VisualDL is not installed: python -m pip install visualdl')
-            self._scalars = LogWriter(logdir=os.path.join(directory, 'visualdl'))
+            self._scalars = LogWriter(logdir=os.path.join(directory, SCALARS))
         for number, record in _records(self._path) if step and os.path.exists(self._path) else []:
             if record is None:  # the power failed
                 print('%s:%d: damaged, and left out' % (self._path, number))
@@ -58,6 +59,7 @@ class RunLog(object):
         if self._scalars:
             for name, value in figures.items():
                 self._scalars.add_scalar('%s/%s' % (kind, name), value, step)
+            self._scalars.flush()  # it would keep them for minutes
 
 
 def _line(record):

@@ -280,11 +280,19 @@ def train(args):
     checkpoints = prepare_directory(args.save_dir, args.resume)
     with contextlib.closing(checkpoint.lock(checkpoints, '--save_dir')):
         if fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):
-            for name in (runlog.NAME, plot.CURVES):
-                if os.path.exists(os.path.join(checkpoints, name)):
-                    shutil.copyfile(os.path.join(checkpoints, name), os.path.join(args.save_dir, name))
+            keep_log(checkpoints, args.save_dir)
             report(args.save_dir, place, test_sentences, args.curves)
             shutil.rmtree(checkpoints)
+
+
+def keep_log(checkpoints, directory):
+    """Copies what tells of the training from the directory of checkpoints to that of the model."""
+    for name in (runlog.NAME, plot.CURVES):
+        if os.path.exists(os.path.join(checkpoints, name)):
+            shutil.copyfile(os.path.join(checkpoints, name), os.path.join(directory, name))
+    if os.path.isdir(os.path.join(checkpoints, runlog.SCALARS)):
+        shutil.rmtree(os.path.join(directory, runlog.SCALARS), ignore_errors=True)
+        shutil.copytree(os.path.join(checkpoints, runlog.SCALARS), os.path.join(directory, runlog.SCALARS))
 
 
 def fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):

@@ -135,6 +135,9 @@ def test_visualdl(corpus, capsys, monkeypatch):
         def add_scalar(self, *args):
             scalars.append(args)
 
+        def flush(self):
+            pass
+
     scalars, module = [], types.ModuleType(str('visualdl'))
     module.LogWriter = LogWriter
     monkeypatch.setitem(sys.modules, str('visualdl'), None)
