@@ -38,7 +38,7 @@ class RunLog(object):
             try:
                 from visualdl import LogWriter
             except ImportError:
-                raise InputError('--visualdl True: VisualDL is not installed: python -m pip install visualdl')
+                raise InputError('--visualdl True: VisualDL is not installed; see the README for how')
             self._scalars = LogWriter(logdir=os.path.join(directory, SCALARS))
         for number, record in _records(self._path) if step and os.path.exists(self._path) else []:
             if record is None:  # the power failed
