@@ -139,7 +139,7 @@ def test_chunks_of_random_labels():
         assert [place for first, last, _ in found for place in range(first, last)] == list(range(len(labels)))
 
 
-@pytest.mark.skipif(sys.version_info < (3,), reason='seqeval is for Python 3')
+@pytest.mark.skipif(sys.version_info < (3, 7), reason='seqeval is for Python 3.7')
 def test_chunks_and_score_are_those_of_seqeval():
     from seqeval import metrics
     gold, predicted, score = random_labels(), [], Score()
