@@ -165,9 +165,11 @@ class Curves(object):
         if not self._wanted or not last and time.time() - self._drawn < INTERVAL:
             return
         try:
-            draw([('', runlog.read(self._directory))], os.path.join(self._directory, CURVES))
-        except ImportError as error:
-            print('%s is not drawn: %s: python -m pip install matplotlib' % (CURVES, error))
+            records = runlog.read(self._directory)
+            if records:
+                draw([('', records)], os.path.join(self._directory, CURVES))
+        except Exception as error:  # matplotlib is missing, the disk is full …: no picture is worth a training
+            print('%s is not drawn any more: %s: %s' % (CURVES, type(error).__name__, error))
             self._wanted = False
         self._drawn = time.time()
 

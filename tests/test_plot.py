@@ -124,7 +124,13 @@ def test_without_matplotlib_training_goes_on(corpus, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, str('matplotlib.lines'), None)
     run(corpus, max_steps=2, curves=True)
     output = capsys.readouterr().out
-    assert output.count('curves.png is not drawn') == 1 and 'finished' in output
+    assert output.count('curves.png is not drawn any more: ') == 1 and 'finished' in output
+
+
+def test_a_save_before_the_first_line(corpus, capsys):
+    run(corpus, max_steps=4, save_interval=2, log_interval=1000, curves=True)
+    assert 'not drawn' not in capsys.readouterr().out
+    assert imread(str(corpus.directory.join('checkpoints', 'curves.png'))).shape[0] == 400  # of the dev text alone
 
 
 def test_visualdl(corpus, capsys, monkeypatch):
