@@ -101,13 +101,13 @@ class Embedder(object):
 
 
 def read_blocks(paths):
-    """Yields (lines, bytes read) of the files, '-' being standard input, so many lines as make a BLOCK."""
+    """Yields (list of (file:line, text), bytes read) of the files, '-' being standard input: a BLOCK of lines at a time."""
     for lines, size in reader.read_blocks(paths, BLOCK):
         for place, text in lines:
             if {BOS, EOS} & set(text.split()):
                 raise InputError('%s: holds the token %s or %s, which is put around each sentence anyway; remove it'
                                  % (place, BOS, EOS))
-        yield [text for _, text in lines], size
+        yield lines, size
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def main():
     with new_file(args.output) as temporary, writers[kind](temporary) as write, (
             replacing(args.tokens) if args.tokens else io.open(os.devnull, 'w', encoding='utf-8')) as listed:
         for lines, size in read_blocks(paths):
-            sentences = [cut(line) if cut else line.split() for line in lines]
+            sentences = [cut(text) if cut else text.split() for _, text in lines]
             for sentence, vectors in zip(sentences, embedder(sentences)):
                 write('%d' % number, vectors.astype(args.dtype))
                 listed.write(' '.join(sentence) + '\n')

@@ -27,12 +27,12 @@ def unit(vectors):
 
 
 def nearest(embedder, sentence, word, blocks, count, same=False):
-    """The nearest words: a list of (cosine, number of the line from 1, position in it, its words), nearest first.
+    """The nearest words: a list of (cosine, file:line, position in the line, its words), nearest first.
 
     Args:
         embedder: an embed.Embedder of one layer.
         sentence: list of words, in which `word` occurs; its first occurrence is meant.
-        blocks: lists of lines, as embed.read_blocks yields them with the bytes read.
+        blocks: lists of (file:line, text), as embed.read_blocks yields them with the bytes read.
         count: how many to find.
         same: only other occurrences of `word`.
 
@@ -41,18 +41,17 @@ def nearest(embedder, sentence, word, blocks, count, same=False):
     if word not in sentence:
         raise InputError('%s: does not occur in the sentence, whose words are: %s' % (word, ' '.join(sentence)))
     wanted = unit(embedder([sentence])[0])[sentence.index(word)]
-    found, line = [], 0
+    found, seen = [], 0
     for lines, _ in blocks:
-        numbered = [(number, text.split()) for number, text in enumerate(lines, line + 1)]
-        line += len(lines)
-        numbered = [(number, words) for number, words in numbered
-                    if words != sentence and (not same or word in words)]
-        for (number, words), vectors in zip(numbered, embedder([words for _, words in numbered])):
+        split = [(place, text.split()) for place, text in lines]
+        split = [(place, words) for place, words in split if words != sentence and (not same or word in words)]
+        for (place, words), vectors in zip(split, embedder([words for _, words in split])):
             for position, cosine in enumerate(unit(vectors).dot(wanted)):
                 if not same or words[position] == word:
-                    entry = (float(cosine), -number, -position, words)
-                    (heapq.heappush if len(found) < count else heapq.heappushpop)(found, entry)
-    return [(cosine, -line, -position, words) for cosine, line, position, words in sorted(found, reverse=True)]
+                    seen += 1  # of equal ones the first
+                    (heapq.heappush if len(found) < count else heapq.heappushpop)(
+                        found, (float(cosine), -seen, place, position, words))
+    return [(cosine, place, position, words) for cosine, _, place, position, words in sorted(found, reverse=True)]
 
 
 def main():
@@ -79,9 +78,9 @@ def main():
 
     found = nearest(embedder, args.sentence.split(), args.word, blocks(), args.number, args.same)
     progress.close()
-    for cosine, line, position, words in found:
+    for cosine, place, position, words in found:
         before, after = words[max(position - CONTEXT, 0):position], words[position + 1:position + 1 + CONTEXT]
-        print('%.3f  line %d: %s' % (cosine, line, ' '.join(before + ['[%s]' % words[position]] + after)))
+        print('%.3f  %s: %s' % (cosine, place, ' '.join(before + ['[%s]' % words[position]] + after)))
 
 
 if __name__ == '__main__':

@@ -151,16 +151,16 @@ def test_nearest_words_in_context(trained, same):
                 for words in sentences]
 
     sentence = ['词9', '词1']
-    blocks = [(lines[:15], 0), (lines[15:], 0)]
+    placed = [('text:%d' % number, line) for number, line in enumerate(lines, 1)]
+    blocks = [(placed[:15], 0), (placed[15:], 0)]
     found = neighbours.nearest(embedder, sentence, '词1', blocks, 6, same)
     wanted, cosines = embedder([sentence])[0][1], []
     for number, line in enumerate(lines, 1):
         for place, (word, vector) in enumerate(zip(line.split(), embedder([line.split()])[0] if line else [])):
             if line.split() != sentence and (word == '词1' or not same):
-                cosines.append((vector.dot(wanted) / np.linalg.norm(vector) / np.linalg.norm(wanted), -number, -place))
-    expected = sorted(cosines, reverse=True)[:6]
-    np.testing.assert_allclose([entry[0] for entry in found], [entry[0] for entry in expected])
-    for cosine, number, place, words in found:
-        assert words == lines[number - 1].split() and (not same or words[place] == '词1')
+                cosines.append(vector.dot(wanted) / np.linalg.norm(vector) / np.linalg.norm(wanted))
+    np.testing.assert_allclose([entry[0] for entry in found], sorted(cosines, reverse=True)[:6])
+    for cosine, place, position, words in found:
+        assert words == dict(placed)[place].split() and (not same or words[position] == '词1')
     with pytest.raises(InputError):
         neighbours.nearest(embedder, sentence, '词5', blocks, 6)
