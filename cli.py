@@ -7,6 +7,7 @@ Exit codes: 0 success; 2 bad input or use (one line on stderr, no traceback); 1 
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import argparse
+import codecs
 import contextlib
 import os
 import signal
@@ -39,7 +40,13 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def as_text(value):
     """A command line argument or path as text: in Python 2 they are bytes."""
-    return value.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(value, bytes) else value
+    try:
+        if isinstance(value, bytes):
+            return value.decode(sys.getfilesystemencoding() or 'utf-8')
+        value.encode('utf-8')  # Python 3 lets bytes that the locale does not know pass as surrogates
+    except UnicodeError:
+        fail('the locale does not know the characters of %r: set LC_ALL=C.UTF-8 or another one of UTF-8' % value)
+    return value
 
 
 def boolean(text):
@@ -75,10 +82,28 @@ positive_int = number(int, low=1)
 non_negative_int = number(int, low=0)
 
 
+class Stream(object):
+    """A standard stream that takes Chinese in every locale, in UTF-8 where that is ASCII, and shows each line at once."""
+
+    def __init__(self, stream):
+        self._stream, self._bytes = stream, getattr(stream, 'buffer', stream)  # Python 2 has one for both
+        encoding = codecs.lookup(getattr(stream, 'encoding', None) or 'ascii').name
+        self._encoding = 'utf-8' if encoding == 'ascii' else encoding
+
+    def write(self, text):
+        if isinstance(text, six.text_type):
+            text = text.encode(self._encoding, 'backslashreplace')
+        self._bytes.write(text)
+        if b'\n' in text:
+            self._bytes.flush()
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
 def tell(message, stream):
     """Writes one line, which begins with the name of the command."""
-    text = '%s: %s\n' % (os.path.basename(as_text(sys.argv[0])), ' '.join(six.text_type(message).split()))
-    stream.write(text if six.PY3 else text.encode('utf-8'))
+    stream.write('%s: %s\n' % (as_text(os.path.basename(sys.argv[0])), ' '.join(six.text_type(message).split())))
     stream.flush()
 
 
@@ -90,6 +115,7 @@ def fail(message):
 
 def run(main):
     """Call main(); what is wrong with the user's input becomes one line and exit code 2."""
+    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
     try:
         main()
     except InputError as error:

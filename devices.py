@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import os
 
+import environment  # noqa: F401  before fluid, which reads it when it is loaded
 import numpy as np
 import paddle
 import paddle.fluid as fluid
@@ -29,7 +30,7 @@ def places(use_gpu=None):
                          'or give --use_gpu False')
     if use_gpu or (use_gpu is None and gpus):
         return fluid.cuda_places()
-    number = os.environ.setdefault('CPU_NUM', '1')  # fluid reads it too
+    number = os.environ['CPU_NUM']  # fluid reads it too
     if not number.isdigit() or not int(number):
         raise InputError('CPU_NUM=%s: set it to the number of CPU replicas, 1 or more' % number)
     return fluid.cpu_places(int(number))

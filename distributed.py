@@ -20,14 +20,11 @@ import sys
 import threading
 import time
 
-# A trainer may wait long for the first one, which evaluates and saves; that all are alive is seen to by Watch. fluid
-# reads this (in milliseconds) when it is loaded.
-os.environ.setdefault(str('FLAGS_rpc_deadline'), str(24 * 3600 * 1000))
-import paddle.fluid as fluid  # noqa: E402
-from paddle.fluid import layers  # noqa: E402
+import paddle.fluid as fluid
+from paddle.fluid import layers
 
-import cli  # noqa: E402
-from reader import InputError  # noqa: E402
+import cli
+from reader import InputError
 
 METHODS = ('local', 'nccl2', 'pserver')
 VARIABLES = ('average_rate', 'average')  # see average; they are no part of what is trained
@@ -307,7 +304,7 @@ class Watch(object):
     def _end(self, code, reason):
         """Ends this process at once, whatever fluid is waiting for, and all that are connected."""
         self._tell('end %d %s' % (code, reason))
-        cli.tell(('error: ' if code else '') + reason, sys.__stderr__)  # sys.stderr may be hidden by _quiet
+        cli.tell(('error: ' if code else '') + reason, cli.Stream(sys.__stderr__))  # sys.stderr may be hidden by _quiet
         os._exit(code)
 
     def _died(self, name):

@@ -16,6 +16,7 @@ import os
 import time
 import zipfile
 
+import environment  # noqa: F401  before fluid, which reads it when it is loaded
 import numpy as np
 import paddle.fluid as fluid
 

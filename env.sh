@@ -1,7 +1,6 @@
 # shellcheck shell=sh disable=SC2154
 # Sourced by the run.sh scripts with $root set to this directory, or by hand in it: chooses $PYTHON, a Python that has
-# fluid, in an environment made for it where there is none, and exports what training needs. To be set from outside, all
-# optional:
+# fluid, in an environment made for it where there is none, and $DEVICE. To be set from outside, all optional:
 #   PYTHON           the interpreter to use; it must have fluid, and nothing is installed into it
 #   VENV             the environment to make or use instead (default: .venv beside this file)
 #   PYTHON_VERSIONS  the Python versions wanted, best first (default: those that fluid 1.8.5 has wheels for)
@@ -161,32 +160,9 @@ elif ! find_active; then
     install
 fi
 case $managed$said in no*cuda=False) DEVICE=cpu ;; esac # a GPU, but a fluid that cannot use it
+export DEVICE
 
-cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-CPU_NUM=${CPU_NUM:-1}
-case $CPU_NUM in
-    # Each device runs two operators at a time, those of the two directions; threads within them would get in the way.
-    [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) threads=$((cores / CPU_NUM / 2)) ;;
-    *) threads=1 ;; # no number of devices; train.py says so
-esac
-[ "$threads" -ge 1 ] || threads=1
-# The threads are those of MKL: given as OMP_NUM_THREADS they do the same, but fluid warns of any number above 1.
-MKL_NUM_THREADS=${MKL_NUM_THREADS:-${OMP_NUM_THREADS:-$threads}}
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-export DEVICE CPU_NUM MKL_NUM_THREADS OMP_NUM_THREADS
-
-# The MKL in fluid takes its slowest path on an AMD processor; told to use AVX2 (5) or AVX-512 (7), it multiplies
-# matrices 3 times as fast.
-if grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null; then
-    mkl_type=5
-    ! grep -q avx512vl /proc/cpuinfo || mkl_type=7
-    export MKL_DEBUG_CPU_TYPE="${MKL_DEBUG_CPU_TYPE-$mkl_type}"
-fi
-
-# fluid's warnings are about itself, such as optimizations that it has for other devices; its errors still show.
-export GLOG_minloglevel="${GLOG_minloglevel:-2}"
-
-# Chinese in arguments and output even in the C locale, which Python 2.7 and 3.6 take for ASCII; and logs as they come.
+# Chinese in arguments and file names even in the C locale, which Python 2.7 and 3.6 take for ASCII.
 case ${LC_ALL:-${LC_CTYPE:-${LANG:-C}}} in
     C | POSIX)
         for locale in $(locale -a 2>/dev/null | grep -i '^C\.utf-*8$'); do
@@ -194,4 +170,3 @@ case ${LC_ALL:-${LC_CTYPE:-${LANG:-C}}} in
         done
         ;;
 esac
-export PYTHONIOENCODING="${PYTHONIOENCODING:-utf-8}" PYTHONUNBUFFERED=1

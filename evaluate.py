@@ -2,6 +2,7 @@
 """Perplexity of a checkpoint on a text, forward and backward, over every token with the full softmax."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import environment  # noqa: F401  before fluid, which reads it when it is loaded
 import numpy as np
 import paddle.fluid as fluid
 

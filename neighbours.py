@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import heapq
 import os
 
+import environment  # noqa: F401  before fluid, which reads it when it is loaded
 import numpy as np
 
 import args as flags

@@ -8,7 +8,7 @@ import os
 import resource
 import time
 
-import distributed  # before fluid, which reads its flags when it is loaded
+import environment  # noqa: F401  before fluid, which reads it when it is loaded
 import numpy as np
 import paddle.fluid as fluid
 
@@ -16,6 +16,7 @@ import bilm
 import checkpoint
 import cli
 import devices
+import distributed
 import plot
 from args import SIZES, parse_args
 from evaluate import Evaluator

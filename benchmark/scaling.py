@@ -13,12 +13,13 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
-import distributed  # noqa: E402
+import environment  # noqa: E402, F401  before fluid, which reads it when it is loaded
 import numpy as np  # noqa: E402
 import paddle.fluid as fluid  # noqa: E402
 
 import bilm  # noqa: E402
 import common  # noqa: E402
+import distributed  # noqa: E402
 import train  # noqa: E402
 from args import parse_args  # noqa: E402
 

@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-import paddle.fluid as fluid
-from paddle.fluid import profiler
-
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
+import environment  # noqa: E402, F401  before fluid, which reads it when it is loaded
+import numpy as np  # noqa: E402
+import paddle.fluid as fluid  # noqa: E402
+from paddle.fluid import profiler  # noqa: E402
+
 import bilm  # noqa: E402
 import common  # noqa: E402
 import devices  # noqa: E402

@@ -11,10 +11,11 @@ import signal
 import sys
 import time
 
-import numpy as np
-import paddle.fluid as fluid
-
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import environment  # noqa: E402, F401  before fluid, which reads it when it is loaded
+import numpy as np  # noqa: E402
+import paddle.fluid as fluid  # noqa: E402
+
 import bilm  # noqa: E402
 import checkpoint  # noqa: E402
 import cli  # noqa: E402

@@ -88,7 +88,7 @@ class Job(object):
     def __init__(self, corpus, servers, trainers, absent=(), **flags):
         port = free_port(servers)
         self.servers = ['127.0.0.1:%d' % (port + number) for number in range(servers)]
-        common = dict(os.environ, PADDLE_TRAINERS_NUM=str(trainers), CPU_NUM='1', PYTHONUNBUFFERED='1',
+        common = dict(os.environ, PADDLE_TRAINERS_NUM=str(trainers), CPU_NUM='1',
                       PADDLE_PSERVERS_IP_PORT_LIST=str(','.join(self.servers)))
         environments = [{'TRAINING_ROLE': 'PSERVER', 'PADDLE_CURRENT_ENDPOINT': server} for server in self.servers]
         environments += [{'TRAINING_ROLE': 'TRAINER', 'PADDLE_TRAINER_ID': '%d' % number} for number in range(trainers)]

@@ -38,8 +38,7 @@ def results(corpus, directory):
     reader = BucketedReader([corpus.test_path], vocabulary, 100, shuffle=False)
     evaluator = evaluate.Evaluator(encoder.config, reader, devices.places(False))
     with fluid.scope_guard(fluid.Scope()):
-        checkpoint.load_parameters(fluid.Executor(fluid.CPUPlace()), path, evaluator.program,
-                                         encoder.config, vocabulary)
+        checkpoint.load_parameters(fluid.Executor(fluid.CPUPlace()), path, evaluator.program, encoder.config, vocabulary)
         found['losses'] = np.concatenate([losses for _, _, losses in evaluator.sentences()])
     run(corpus, max_steps=8, load_dir=path, **dict(STEPS, para_save_dir=directory))
     found.update(parameters(os.path.join(directory, '000008')))

@@ -1,0 +1,77 @@
+# -*- coding: utf-8 -*-
+"""What a command sets for fluid, and its standard streams, started without env.sh."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import cli
+import environment
+from conftest import ROOT
+from test_bad_input import refused
+
+
+@pytest.mark.parametrize('cpu_num, omp, wanted', [
+    (None, None, '4'), ('3', None, '1'), ('16', None, '1'), ('2', '5', '5'), ('0', None, '1'), ('08', None, '1'),
+    ('two', None, '1')])
+def test_threads(cpu_num, omp, wanted):
+    environ = {name: value for name, value in (('CPU_NUM', cpu_num), ('OMP_NUM_THREADS', omp)) if value}
+    assert environment.defaults(environ, 8, '')['MKL_NUM_THREADS'] == wanted
+
+
+@pytest.mark.parametrize('cpu, wanted', [
+    ('vendor_id : AuthenticAMD\nflags : fma avx2', '5'), ('vendor_id : AuthenticAMD\nflags : avx2 avx512vl', '7'),
+    ('vendor_id : GenuineIntel\nflags : avx2 avx512vl', None), ('', None)])
+def test_mkl(cpu, wanted):
+    assert environment.defaults({}, 8, cpu).get('MKL_DEBUG_CPU_TYPE') == wanted
+
+
+def python(code, **variables):
+    """Runs code in a new process that ends at once, without the flushing of an ordinary end: what it wrote."""
+    names = list(environment.defaults({}, 1, 'AuthenticAMD')) + ['PYTHONIOENCODING', 'PYTHONUNBUFFERED']
+    environ = {name: value for name, value in os.environ.items() if name not in names}
+    environ.update({str(name): str(value) for name, value in variables.items()}, PYTHONPATH=str(ROOT))
+    code = 'from __future__ import print_function\nimport os, sys\n%s\nos._exit(0)\n' % code
+    return subprocess.check_output([sys.executable, '-c', code], env=environ)
+
+
+@pytest.mark.parametrize('command', ['train', 'evaluate', 'embed', 'neighbours', 'lac_finetune.train',
+                                     'lac_finetune.infer'])
+def test_every_command_sets_it_before_fluid(command):
+    code = """
+class Finder(object):
+    def find_spec(self, name, *_):
+        if name == 'paddle':
+            print('environment' in sys.modules)
+            sys.stdout.flush()
+            os._exit(0)
+    find_module = find_spec
+sys.meta_path.insert(0, Finder())
+import %s""" % command
+    assert python(code) == b'True\n'
+
+
+def test_what_the_user_has_set_stays():
+    code = 'import environment; print(os.environ["GLOG_minloglevel"], os.environ["CPU_NUM"]); sys.stdout.flush()'
+    assert python(code, GLOG_minloglevel='0') == b'0 1\n'
+
+
+@pytest.mark.parametrize('variables, encoding', [
+    ({'LC_ALL': 'C'}, 'utf-8'), ({'LC_ALL': 'C.UTF-8'}, 'utf-8'), ({'LC_ALL': 'C', 'PYTHONIOENCODING': 'gbk'}, 'gbk')])
+def test_chinese_is_written_a_line_at_a_time(variables, encoding):
+    code = """import cli
+def main():
+    print(u'\\u8bcd', 1)
+    sys.stderr.write(u'\\u6253\\n')
+    print(u'\\u4e00', end='')
+sys.stderr = sys.stdout
+cli.run(main)"""
+    assert python(code, **variables) == '词 1\n打\n'.encode(encoding)
+
+
+def test_an_argument_that_the_locale_does_not_know(capsys):
+    bad = b'\xff' if str is bytes else '\udcff'
+    assert 'set LC_ALL=C.UTF-8' in refused(capsys, lambda: cli.as_text(bad))
