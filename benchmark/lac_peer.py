@@ -39,8 +39,9 @@ PEER_BATCH = 128  # sentences; LAC is as fast from 64 to 1,024 at a time, and sl
 PASSES = 3
 WORKER = '--worker'  # first argument of the processes that main starts, one for each tagger
 
-# env.sh sets $PYTHON; devices.py, what MKL needs to be fast on this processor, for both. One thread is all that LAC ever uses (its
-# predictor sets that itself), so both have one, and both run on the CPU. --no-deps, as LAC asks for paddlepaddle.
+# env.sh sets $PYTHON, and what devices.py imports sets what MKL needs to be fast on this processor, for both. One thread
+# is all that LAC ever uses (its predictor sets that itself), so both have one, and both run on the CPU. --no-deps, as
+# LAC asks for paddlepaddle.
 SETTINGS = {'root': ROOT, 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 START = 'exec "$PYTHON" "$@"'
 FIND_PYTHON = '. "$root/env.sh"\n'
