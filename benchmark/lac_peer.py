@@ -26,7 +26,7 @@ from files import write_json  # noqa: E402
 from lac_finetune import infer  # noqa: E402
 from lac_finetune.evaluation import OUTSIDE, Score, ratios  # noqa: E402
 from lac_finetune.reader import read_tagged  # noqa: E402
-from reader import InputError  # noqa: E402
+from reader import InputError, read_blocks  # noqa: E402
 
 # The tags that both have: under one name, and under LAC's name: PKU's. LAC alone has nw (title of a work), xc (other
 # function word) and O; PKU alone Ag b Bg Dg e h i j k l Mg Ng nx o Rg Tg Vg Yg y z. These count for segmentation only:
@@ -60,7 +60,7 @@ def work(texts, output, model=None):
 
     Seconds are those of the fastest pass over all the sentences, after one that warms up; loading is not in them.
     """
-    blocks = [lines for lines, _ in infer.read_blocks([texts])]
+    blocks = [[text for _, text in lines] for lines, _ in read_blocks([texts], infer.BLOCK)]
     if model:
         run = infer.load(model, devices.places(False)[0])  # cut into batches as infer.py does it
     else:
