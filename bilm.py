@@ -16,7 +16,6 @@ import zlib
 import numpy as np
 import paddle.fluid as fluid
 from google.protobuf.message import DecodeError
-from paddle.fluid import layers
 from paddle.fluid.layer_helper import LayerHelper
 from paddle.fluid.proto import framework_pb2
 
@@ -33,6 +32,10 @@ PUBLISHED_CONFIG = {
 DIRECTIONS = ('fw', 'bw')
 SOFTMAX_PART = 8192  # words at a time, see _softmax_rows
 SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
+
+
+class CheckpointError(ValueError):
+    """A checkpoint, or a file of it, that cannot be used; says what is wrong in one line."""
 
 
 def lstm_name(config, direction, layer):
@@ -105,14 +108,14 @@ class _Parameters(object):
 
 def _embedding(ids, parameters):
     """Rows of the embedding table: int64 LoD [N, 1] to float32 LoD [N, embed_size]."""
-    return layers.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
+    return fluid.layers.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
                             param_attr=parameters.attr('embedding_para'))
 
 
 def _lstmp(x, direction, layer, parameters):
     """One LSTM layer with projection (Sak et al. 2014), cell and projection clipped, outputs in reading order.
 
-    The op is appended by hand, as layers.dynamic_lstmp cannot name its two weights.
+    The op is appended by hand, as fluid.layers.dynamic_lstmp cannot name its two weights.
     """
     config = parameters.config
     gate, prefix = gate_name(direction, layer), lstm_name(config, direction, layer)
@@ -123,7 +126,7 @@ def _lstmp(x, direction, layer, parameters):
     if prefix + '.w_0' in variables and gate not in variables:
         raise ValueError("the parameter name %s.w_0 of ELMo is taken by another dynamic_lstmp of this program: "
                          "build ELMo first, or give the other one a name" % prefix)
-    gates = layers.fc(x, size=4 * config['hidden_size'], param_attr=parameters.attr(gate), bias_attr=False)
+    gates = fluid.layers.fc(x, size=4 * config['hidden_size'], param_attr=parameters.attr(gate), bias_attr=False)
     outputs = {slot: helper.create_variable_for_type_inference('float32')
                for slot in ('Projection', 'Cell', 'BatchHidden', 'BatchGate', 'BatchCellPreAct')}
     helper.append_op(
@@ -150,7 +153,7 @@ def _encode(x, direction, parameters, dropout):
     for layer in range(1, parameters.config['num_layers'] + 1):
         x = dropout(x)
         projection = _lstmp(x, direction, layer, parameters)
-        x = projection if layer == 1 else layers.elementwise_add(projection, x)
+        x = projection if layer == 1 else fluid.layers.elementwise_add(projection, x)
         outputs.append(x)
     return outputs
 
@@ -168,7 +171,7 @@ class SeededDropout(object):
         helper = LayerHelper('dropout')
         out = helper.create_variable_for_type_inference('float32')
         mask = helper.create_variable_for_type_inference('uint8', stop_gradient=True)
-        seed = layers.slice(self.seeds, axes=[0], starts=[self.used], ends=[self.used + 1])
+        seed = fluid.layers.slice(self.seeds, axes=[0], starts=[self.used], ends=[self.used + 1])
         self.used += 1
         helper.append_op(type='dropout', inputs={'X': x, 'Seed': seed}, outputs={'Out': out, 'Mask': mask},
                          attrs={'dropout_prob': self.rate, 'dropout_implementation': 'upscale_in_train'})
@@ -186,12 +189,12 @@ def _constant(x):
 
 
 def _ones(x):
-    return _constant(layers.scale(x, scale=0., bias=1.))
+    return _constant(fluid.layers.scale(x, scale=0., bias=1.))
 
 
 def _inner(x, y):
     """Inner product of each row of x with that of y: float32 [N, D] both, to [N, 1]."""
-    return layers.reduce_sum(layers.elementwise_mul(x, y), dim=1, keep_dim=True)
+    return fluid.layers.reduce_sum(fluid.layers.elementwise_mul(x, y), dim=1, keep_dim=True)
 
 
 def _softmax_rows(weight, bias):
@@ -203,13 +206,13 @@ def _softmax_rows(weight, bias):
     Args:
         weight, bias: float32 [S, D] and [S, 1].
     """
-    words = layers.concat([weight, bias, _ones(bias)], axis=1)
+    words = fluid.layers.concat([weight, bias, _ones(bias)], axis=1)
     number = words.shape[0]  # -1 of a sampled softmax
     sizes = [min(SOFTMAX_PART, number - start) for start in range(0, number, SOFTMAX_PART)]
-    return layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
+    return fluid.layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
 
 
-def _cross_entropy(hidden, parts, true_logit, missed, training):
+def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
     """Cross entropy in nats of N predictions among S words and the true one.
 
     With x = logit - true_logit it is log(sum_j exp(x_j) + missed), its gradient sum_j p_j dx_j with
@@ -222,25 +225,25 @@ def _cross_entropy(hidden, parts, true_logit, missed, training):
         parts: the S words, as _softmax_rows returns them.
         true_logit: float32 [N, 1].
         missed: float32 [N, 1], 1 where the true word is not among the S; None if it always is.
-        training: make the gradient by hand; otherwise fluid makes it, if it is asked for.
+        manual_gradient: the graph holds the gradient itself; otherwise fluid makes it, if it is asked for.
 
     Returns:
         float32 [N, 1].
     """
-    rows = layers.concat([hidden, _ones(true_logit), layers.scale(true_logit, -1.)], axis=1)
-    exps = [layers.exp(layers.matmul(rows, part, transpose_y=True)) for part in parts]
+    rows = fluid.layers.concat([hidden, _ones(true_logit), fluid.layers.scale(true_logit, -1.)], axis=1)
+    exps = [fluid.layers.exp(fluid.layers.matmul(rows, part, transpose_y=True)) for part in parts]
     missed = [] if missed is None else [missed]
-    if not training:
-        return layers.log(layers.sums([layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps] + missed))
-    summed = layers.sums([layers.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
-    total = _constant(layers.sums([layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
-    with_gradient = layers.elementwise_div(_inner(summed, rows), total)
+    if not manual_gradient:
+        return fluid.layers.log(fluid.layers.sums([fluid.layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps] + missed))
+    summed = fluid.layers.sums([fluid.layers.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
+    total = _constant(fluid.layers.sums([fluid.layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
+    with_gradient = fluid.layers.elementwise_div(_inner(summed, rows), total)
     # The first term is the value; the others together are 0 and give the gradient.
-    zero = layers.elementwise_sub(with_gradient, _constant(layers.assign(with_gradient)))
-    return layers.elementwise_add(layers.log(total), zero)
+    zero = fluid.layers.elementwise_sub(with_gradient, _constant(fluid.layers.assign(with_gradient)))
+    return fluid.layers.elementwise_add(fluid.layers.log(total), zero)
 
 
-def language_model(config, dropout=0., random_seed=0, training=False, sampled=False):
+def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sampled=False):
     """The bidirectional language model (equation 1 of the paper), for both directions the same softmax.
 
     Feeds: `tokens`, int64 LoD [N, 1]: <S> w_1 … w_n of each sentence, what the forward direction reads and the
@@ -255,7 +258,7 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
         config: dict of sizes, see PUBLISHED_CONFIG.
         dropout: rate of dropping each layer's input and the last output; 0 for evaluation.
         random_seed: of the initial values.
-        training: make the gradient of the softmax by hand, which is faster.
+        manual_gradient: build the gradient of the softmax into the graph, which is faster than fluid's own.
         sampled: take the sampled softmax, which is for training alone.
 
     Returns:
@@ -276,27 +279,27 @@ def language_model(config, dropout=0., random_seed=0, training=False, sampled=Fa
     def rows(ids, log_counts=None):
         """Rows of the softmax's weight and bias, the bias corrected for the sampling if there is one."""
         # Without overwrite=False, the gradient of a word that occurs several times would be that of one of them.
-        index = layers.reshape(ids, [-1])
-        row_bias = layers.reshape(layers.gather(bias, index, overwrite=False), [-1, 1])
+        index = fluid.layers.reshape(ids, [-1])
+        row_bias = fluid.layers.reshape(fluid.layers.gather(bias, index, overwrite=False), [-1, 1])
         if log_counts is None:
-            return layers.gather(weight, index, overwrite=False), row_bias
-        row_weight = layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
+            return fluid.layers.gather(weight, index, overwrite=False), row_bias
+        row_weight = fluid.layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
                                       param_attr=parameters.attr('softmax_weight'))
-        return row_weight, layers.elementwise_sub(row_bias, log_counts)
+        return row_weight, fluid.layers.elementwise_sub(row_bias, log_counts)
 
     if sampled:
         parts = _softmax_rows(*rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
                                     fluid.data('sample_log_counts', shape=[None, 1], dtype='float32')))
     else:
-        parts = _softmax_rows(weight, layers.reshape(bias, [-1, 1]))
+        parts = _softmax_rows(weight, fluid.layers.reshape(bias, [-1, 1]))
     losses = []
     for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
         hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
         log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
-        true_logit = layers.elementwise_add(_inner(hidden, true_weight), true_bias)
-        losses.append(_cross_entropy(hidden, parts, true_logit, missed, training))
+        true_logit = fluid.layers.elementwise_add(_inner(hidden, true_weight), true_bias)
+        losses.append(_cross_entropy(hidden, parts, true_logit, missed, manual_gradient))
     return losses
 
 
@@ -328,20 +331,20 @@ def _encode_sentences(embedding, parameters):
         The layers 0..L, each float32 LoD [N, 2 * embed_size]: the embedding twice, then [fw; bw] of each LSTM layer.
     """
     def each_sentence(value):  # int64 [sentences, 1]: the batch size of a LoD input is its number of sentences
-        return layers.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
+        return fluid.layers.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
 
     zeros, ones = each_sentence(0), each_sentence(1)
-    each_token = layers.scale(layers.slice(embedding, axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
-    lengths = layers.cast(layers.sequence_pool(each_token, 'sum'), 'int64')
-    one_step = layers.sequence_slice(embedding, offset=zeros, length=ones)
-    bos, eos = [layers.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
+    each_token = fluid.layers.scale(fluid.layers.slice(embedding, axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
+    lengths = fluid.layers.cast(fluid.layers.sequence_pool(each_token, 'sum'), 'int64')
+    one_step = fluid.layers.sequence_slice(embedding, offset=zeros, length=ones)
+    bos, eos = [fluid.layers.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
                 for key in ('bos_id', 'eos_id')]
     # The forward direction needs no </S> after the last token, the backward one no <S> before the first.
-    fw = _encode(layers.sequence_concat([bos, embedding]), 'fw', parameters, lambda x: x)
-    bw = _encode(layers.sequence_concat([embedding, eos]), 'bw', parameters, lambda x: x)
-    fw = [layers.sequence_slice(output, offset=ones, length=lengths) for output in fw]
-    bw = [layers.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
-    return [layers.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
+    fw = _encode(fluid.layers.sequence_concat([bos, embedding]), 'fw', parameters, lambda x: x)
+    bw = _encode(fluid.layers.sequence_concat([embedding, eos]), 'bw', parameters, lambda x: x)
+    fw = [fluid.layers.sequence_slice(output, offset=ones, length=lengths) for output in fw]
+    bw = [fluid.layers.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
+    return [fluid.layers.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
 
 
 def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
@@ -363,12 +366,12 @@ def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
         shape=[len(encoded)], dtype='float32')
     gamma = helper.create_parameter(
         fluid.ParamAttr(name=name + 'ELMo_gamma', initializer=fluid.initializer.Constant(1.)), [1], 'float32')
-    shares = layers.softmax(weights)
+    shares = fluid.layers.softmax(weights)
     if layer_norm:
-        encoded = [layers.layer_norm(layer, scale=False, shift=False, begin_norm_axis=1) for layer in encoded]
-    mixed = [layers.elementwise_mul(layer, layers.slice(shares, axes=[0], starts=[j], ends=[j + 1]))
+        encoded = [fluid.layers.layer_norm(layer, scale=False, shift=False, begin_norm_axis=1) for layer in encoded]
+    mixed = [fluid.layers.elementwise_mul(layer, fluid.layers.slice(shares, axes=[0], starts=[j], ends=[j + 1]))
              for j, layer in enumerate(encoded)]
-    return layers.elementwise_mul(layers.sums(mixed), gamma)
+    return fluid.layers.elementwise_mul(fluid.layers.sums(mixed), gamma)
 
 
 def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0., l2_coef=0., layer_norm=False,
@@ -409,21 +412,21 @@ def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0.,
 
 
 def read_config(dirname):
-    """The config in bilm.json of a checkpoint; ValueError when it is not there or not one."""
+    """The config in bilm.json of a checkpoint; CheckpointError if it is not there or is none."""
     path = os.path.join(dirname, 'bilm.json')
     try:
         with io.open(path, encoding='utf-8') as handle:
             config = json.loads(handle.read(1 << 20))
     except (IOError, ValueError, RuntimeError) as error:  # RuntimeError: nested too deep
-        raise ValueError('%s: no readable checkpoint config (%s)' % (path, error))
+        raise CheckpointError('%s: no readable checkpoint config (%s)' % (path, error))
     problem = config_problem(config)
     if problem:
-        raise ValueError('%s: not a checkpoint config: %s' % (path, problem))
+        raise CheckpointError('%s: not a checkpoint config: %s' % (path, problem))
     return config
 
 
 def config_problem(config):
-    """What is wrong with a config, which may come from anywhere: a text, or None."""
+    """What is wrong with a config, which may come from anywhere; an empty text if nothing is."""
     if not isinstance(config, dict):
         return 'no sizes in it'
     missing = sorted(set(PUBLISHED_CONFIG) - set(config))
@@ -439,11 +442,11 @@ def config_problem(config):
             high = 100
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
             return '%s is %s, not from %s to %s' % (name, json.dumps(value), low, high)
-    return None
+    return ''
 
 
 def read_shape(path):
-    """Shape of the float32 tensor in a file written by fluid.io.save_vars; ValueError if it is not a whole one.
+    """Shape of the float32 tensor in a file written by fluid.io.save_vars; CheckpointError if it is not a whole one.
 
     Layout: uint32 version, uint64 levels of LoD (0 for a parameter), uint32 tensor version, int32 length of a
     protobuf TensorDesc, the TensorDesc, the data.
@@ -457,18 +460,18 @@ def read_shape(path):
             tensor.ParseFromString(handle.read(length))
             data = os.path.getsize(path) - handle.tell()
     except (IOError, OSError) as error:
-        raise ValueError('%s: cannot be read: %s' % (path, error.strerror))
+        raise CheckpointError('%s: cannot be read: %s' % (path, error.strerror))
     except (struct.error, DecodeError, ValueError):
-        raise ValueError('%s: not a parameter saved by fluid.io.save_vars' % path)
+        raise CheckpointError('%s: not a parameter saved by fluid.io.save_vars' % path)
     if tensor.data_type != framework_pb2.VarType.FP32:
-        raise ValueError('%s: not a float32 parameter' % path)
+        raise CheckpointError('%s: not a float32 parameter' % path)
     shape = tuple(int(size) for size in tensor.dims)
     expected = 4
     for size in shape:  # numpy's product could overflow
         expected *= max(size, 0)
     if data != expected:
-        raise ValueError('%s: truncated or damaged: holds %d bytes of data, its shape needs %d'
-                         % (path, data, expected))
+        raise CheckpointError('%s: truncated or damaged: holds %d bytes of data, its shape needs %d'
+                              % (path, data, expected))
     return shape
 
 
@@ -487,7 +490,7 @@ def _problems_of_files(dirname, shapes, num_layers):
             shape = read_shape(os.path.join(dirname, name))
             if shape != shapes[name]:
                 problems.append('%s has shape %s in the checkpoint, %s here' % (name, list(shape), list(shapes[name])))
-        except ValueError as error:
+        except CheckpointError as error:
             problems.append(error.args[0])
     return problems or ([] if shapes else ['the program has no parameter of a biLM'])
 
@@ -508,14 +511,14 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         Sorted list of the names loaded.
 
     Raises:
-        ValueError: names every parameter that is missing, unexpected, damaged or of another shape; nothing is loaded.
+        CheckpointError: names every parameter that is missing, unexpected, damaged or of another shape; nothing is loaded.
     """
     shapes = {parameter.name: tuple(int(size) for size in parameter.shape)
               for parameter in main_program.all_parameters()}
     num_layers = sum(1 for name in shapes if name.startswith('fw_layer') and name.endswith('_gate_w'))
     names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
     if not os.path.isdir(dirname):
-        raise ValueError('%s: no such checkpoint directory' % dirname)
+        raise CheckpointError('%s: no such checkpoint directory' % dirname)
     config, problems = config or PUBLISHED_CONFIG, []
     if os.path.exists(os.path.join(dirname, 'bilm.json')):
         saved = read_config(dirname)
@@ -524,7 +527,7 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
     if not problems:  # otherwise the shapes would only say it again
         problems = _problems_of_files(dirname, {name: shapes[name] for name in names}, num_layers)
     if problems:
-        raise ValueError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
+        raise CheckpointError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
     names = sorted(names & set(os.listdir(dirname)))
     block = main_program.global_block()
     fluid.io.load_vars(exe, dirname, main_program, vars=[block.var(name) for name in names])

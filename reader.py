@@ -1,130 +1,16 @@
 # -*- coding: utf-8 -*-
-"""Vocabulary and the bucketed token reader: segmented text in, batches of ids out. Pure numpy."""
+"""The bucketed token reader: segmented text in, batches of ids out. Pure numpy."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections
-import glob
-import hashlib
-import io
 import os
-import sys
-import threading
 
 import numpy as np
 import six
-from six.moves import queue, range
+from six.moves import range
 
-BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
-MAX_LINE_BYTES = 16 << 20  # a longer line is an error: it is hardly text, and memory must be bounded
-
-
-class InputError(Exception):
-    """What is wrong with the user's input: one line that says what, where, and what to do."""
-
-
-def list_files(pattern):
-    """The files that `pattern` names: one file, every file in a directory, or the matches of a glob, sorted.
-
-    InputError when there is none. Hidden files (a name beginning with a dot) of a directory are left out.
-    """
-    if os.path.isdir(pattern):
-        paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if not name.startswith('.')]
-    else:
-        paths = [pattern] if os.path.lexists(pattern) else glob.glob(pattern)
-    paths = sorted(path for path in paths if not os.path.isdir(path))
-    if not paths:
-        raise InputError('%s: no file matches; name a file, a directory or a glob in quotes' % pattern)
-    return paths
-
-
-def byte_lines(handle):
-    """The lines of a binary file as bytes; of one that is too long, for decode_line to refuse, only its beginning."""
-    return iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b'')
-
-
-def decode_line(line, path, number):
-    """Bytes of line `number` (from 1) of a file as text, without a byte order mark; InputError if that they are not."""
-    problem = None
-    if len(line) > MAX_LINE_BYTES:
-        problem = 'a line of more than %d MB; break it into lines' % (MAX_LINE_BYTES >> 20)
-    elif b'\0' in line:
-        problem = 'holds a NUL byte, so is no UTF-8 text; convert the file, for example with iconv -f utf-16 -t utf-8'
-    else:
-        try:
-            return line.decode('utf-8-sig' if number == 1 else 'utf-8')
-        except UnicodeDecodeError as error:
-            problem = ('not UTF-8 (byte %d of the line); convert the file, for example with iconv -f gb18030 -t utf-8'
-                       % (error.start + 1))
-    raise InputError('%s:%d: %s' % (path, number, problem))
-
-
-def open_binary(path):
-    """Open a file for reading bytes; InputError when that cannot be done."""
-    try:
-        return io.open(path, 'rb')
-    except (IOError, OSError) as error:
-        raise InputError('%s: cannot be read: %s' % (path, error.strerror))
-
-
-def list_inputs(names):
-    """The files that several names stand for, each as in list_files; '-' is standard input and stays as it is."""
-    return [path for name in names for path in (['-'] if name == '-' else list_files(name))]
-
-
-def read_blocks(paths, block):
-    """Yields (list of (file:line, text), bytes read) of the files, '-' being standard input.
-
-    As many lines come at a time as have `block` characters; from a terminal each, as a person waits for it.
-    """
-    lines, characters, size = [], 0, 0
-    for path in paths:
-        name = 'stdin' if path == '-' else path
-        with io.open(0, 'rb', closefd=False) if path == '-' else open_binary(path) as handle:
-            for number, line in enumerate(byte_lines(handle), 1):
-                lines.append(('%s:%d' % (name, number), decode_line(line, name, number)))
-                characters, size = characters + len(lines[-1][1]), size + len(line)
-                if characters >= block or path == '-' and sys.stdin.isatty():
-                    yield lines, size
-                    lines, characters = [], 0
-    if lines:
-        yield lines, size
-
-
-class Vocabulary(object):
-    """Words and their ids: one token a line, `<S>`, `</S>`, `<UNK>` among them, most frequent first.
-
-    Attributes:
-        words: list of the tokens, by id.
-        bos, eos, unk: ids of `<S>`, `</S>` and `<UNK>`.
-        sha256: digest of the tokens, which a checkpoint carries, so that another vocabulary is noticed.
-    """
-
-    def __init__(self, path):
-        self.path, self.words, self._ids = path, [], {}
-        with open_binary(path) as handle:
-            for number, line in enumerate(byte_lines(handle), 1):
-                word = decode_line(line, path, number).rstrip('\r\n')
-                if word.split() != [word]:
-                    problem = '"%s" has white space in it' % word if word.strip() else 'empty line'
-                    raise InputError('%s:%d: %s; a vocabulary holds one token a line' % (path, number, problem))
-                if word in self._ids:
-                    raise InputError('%s:%d: %s stands in line %d already; remove one of them'
-                                     % (path, number, word, self._ids[word] + 1))
-                self._ids[word] = len(self.words)
-                self.words.append(word)
-        missing = [word for word in (BOS, EOS, UNK) if word not in self._ids]
-        if missing:
-            raise InputError('%s: lacks %s; add a line for each, best at the top' % (path, ' '.join(missing)))
-        self.bos, self.eos, self.unk = [self._ids[word] for word in (BOS, EOS, UNK)]
-        self.sha256 = str(hashlib.sha256('\n'.join(self.words).encode('utf-8')).hexdigest())
-
-    def __len__(self):
-        return len(self.words)
-
-    def ids(self, words):
-        """Ids of a list of tokens; the id of `<UNK>` for one that is not in the vocabulary."""
-        get, unk = self._ids.get, self.unk
-        return [get(word, unk) for word in words]
+from elmo.batching import cut, length_buckets
+from elmo.text import BOS, EOS, InputError, byte_lines, decode_line, open_binary
 
 
 class Batch(object):
@@ -146,10 +32,29 @@ class Batch(object):
         self.sources = buffered.sources[chosen]
 
 
-# What one step reads: a Batch for each device of this trainer; the tokens of all devices of all trainers; where
-# reading resumes after it; and how often the text has been read with it, 2.5 in the middle of the third epoch.
+# What one step reads: a Batch for each device of this trainer; the number of tokens on all devices of all trainers;
+# the position after it; and how often the text has been read by then, 2.5 in the middle of the third epoch.
 GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens position epochs_read')
+# Sentences in memory: the ids of all of them; where each begins, its length as in Batch, and its source.
 _Buffer = collections.namedtuple('_Buffer', 'ids starts lengths sources')
+
+
+class _Sentences(object):
+    """Collects the sentences of a _Buffer."""
+
+    def __init__(self):
+        self.ids, self.starts, self.sources = [], [], []
+
+    def add(self, ids, source):
+        """Adds a sentence: its ids with <S> and </S>, and (index of the file, line)."""
+        self.starts.append(len(self.ids))
+        self.sources.append(source)
+        self.ids.extend(ids)
+
+    def buffer(self):
+        ids, starts = [np.array(values, dtype='int64') for values in (self.ids, self.starts)]
+        lengths = np.diff(np.append(starts, len(ids))) - 1
+        return _Buffer(ids, starts, lengths, np.array(self.sources, dtype='int64').reshape(-1, 2))
 
 
 class BucketedReader(object):
@@ -210,27 +115,35 @@ class BucketedReader(object):
         sizes = [self.sizes[file] for file in order]
         changed = InputError('%s: changed since reading stopped there; start a new run'
                              % self.paths[order[position['file']]])
-        filled = self._fill(position, order)
-        if not filled:
+        buffered, following = self._fill(position, order)
+        if not len(buffered.starts):
             raise changed
-        while filled:
-            buffered, following = filled
+        while len(buffered.starts):
             batches = length_buckets(buffered.lengths, self.batch_tokens,
                                      self._random(epoch, position['buffer']) if self.shuffle else None)
             if position['batch'] >= len(batches):
                 raise changed
-            first, last = [sum(sizes[:at['file']]) + at['offset'] for at in (position, following)]
+            begin, end = [sum(sizes[:at['file']]) + at['offset'] for at in (position, following)]
+            next_buffered, next_following = buffered, following
             for number in range(position['batch'], len(batches)):
                 resume = dict(position, batch=number + 1)
                 if number + 1 == len(batches):
-                    filled = self._fill(following, order)
-                    resume = following if filled else self.start(epoch + 1)
-                    last = last if filled else sum(sizes)
+                    next_buffered, next_following = self._fill(following, order)
+                    is_last = not len(next_buffered.starts)
+                    resume, end = (self.start(epoch + 1), sum(sizes)) if is_last else (following, end)
                 chosen = batches[number]
                 yield GlobalBatch([Batch(buffered, chosen[part::self.num_parts]) for part in self.my_parts],
                                   int(buffered.lengths[chosen].sum()), resume,
-                                  epoch + (first + (last - first) * (number + 1) / len(batches)) / sum(sizes))
-            position = following
+                                  epoch + (begin + (end - begin) * (number + 1) / len(batches)) / sum(sizes))
+            buffered, position, following = next_buffered, following, next_following
+
+    def sentences(self, batch):
+        """Yields (file:line, list of words) of each sentence of a GlobalBatch, as far as this trainer has it."""
+        for share in batch.batches:
+            starts = np.cumsum(share.lengths) - share.lengths
+            for start, length, (file, line) in zip(starts, share.lengths, share.sources):
+                words = [self.vocabulary.words[id] for id in share.tokens[start + 1:start + length, 0]]
+                yield '%s:%d' % (self.paths[file], line), words
 
     def _order(self, epoch):
         """The files in the order of an epoch, as indices."""
@@ -240,104 +153,37 @@ class BucketedReader(object):
         return np.random.RandomState((self.seed,) + key)
 
     def _fill(self, position, order):
-        """Reads a buffer from `position` on: the _Buffer and the position of the next one; None at the end."""
-        ids, starts, sources = [], [], []
-        position = dict(position, buffer=position['buffer'] + 1, batch=0)
-        while position['file'] < len(order) and len(ids) < self.buffer_tokens:
-            file = order[position['file']]
-            whole, before = not position['offset'], len(starts)
-            with open_binary(self.paths[file]) as handle:
-                if os.fstat(handle.fileno()).st_size != self.sizes[file]:
-                    raise InputError('%s: has changed since the run began, from %d to %d bytes; start a new run, or '
-                                     'put the old text back and go on with --resume'
-                                     % (self.paths[file], self.sizes[file], os.fstat(handle.fileno()).st_size))
-                handle.seek(position['offset'])
-                for line in byte_lines(handle):
-                    position['offset'] += len(line)
-                    position['line'] += 1
-                    self._add(line, file, position['line'], ids, starts, sources)
-                    if len(ids) >= self.buffer_tokens:
-                        break
-                else:
-                    if whole and len(starts) == before:
-                        raise InputError('%s: no sentence in it; remove it or fill it' % self.paths[file])
-                    position.update(file=position['file'] + 1, offset=0, line=0)
-        if not starts:
-            return None
-        starts = np.array(starts, dtype='int64')
-        lengths = np.append(starts, len(ids))
-        return _Buffer(np.array(ids, dtype='int64'), starts, lengths[1:] - starts - 1,
-                       np.array(sources, dtype='int64').reshape(-1, 2)), position
+        """Reads from `position` on: (_Buffer, position of the next one). At the end of the text the buffer is empty."""
+        sentences, position = _Sentences(), dict(position, buffer=position['buffer'] + 1, batch=0)
+        while position['file'] < len(order) and len(sentences.ids) < self.buffer_tokens:
+            self._read(order[position['file']], position, sentences)
+        return sentences.buffer(), position
 
-    def _add(self, line, file, number, ids, starts, sources):
-        """Adds the sentence of one line of a file, in pieces if it is overlong, to the lists of a buffer."""
+    def _read(self, file, position, sentences):
+        """Reads on in one file, until the buffer is full or the file ends; moves `position`."""
+        path, from_start, before = self.paths[file], not position['offset'], len(sentences.starts)
+        with open_binary(path) as handle:
+            size = os.fstat(handle.fileno()).st_size
+            if size != self.sizes[file]:
+                raise InputError('%s: has changed since the run began, from %d to %d bytes; start a new run, or put the '
+                                 'old text back and go on with --resume' % (path, self.sizes[file], size))
+            handle.seek(position['offset'])
+            for line in byte_lines(handle):
+                position['offset'] += len(line)
+                position['line'] += 1
+                self._add(line, file, position['line'], sentences)
+                if len(sentences.ids) >= self.buffer_tokens:
+                    return
+        if from_start and len(sentences.starts) == before:
+            raise InputError('%s: no sentence in it; remove it or fill it' % path)
+        position.update(file=position['file'] + 1, offset=0, line=0)
+
+    def _add(self, line, file, number, sentences):
+        """Adds the sentence of one line of a file, in pieces if it is too long."""
         bos, eos = self.vocabulary.bos, self.vocabulary.eos
-        sentence = self.vocabulary.ids(decode_line(line, self.paths[file], number).split())
-        if bos in sentence or eos in sentence:
+        ids = self.vocabulary.ids(decode_line(line, self.paths[file], number).split())
+        if bos in ids or eos in ids:
             raise InputError('%s:%d: holds the token %s or %s, which the reader itself puts around each sentence; '
                              'remove it' % (self.paths[file], number, BOS, EOS))
-        for start in range(0, len(sentence), self.max_length):
-            starts.append(len(ids))
-            sources.append((file, number))
-            ids.append(bos)
-            ids.extend(sentence[start:start + self.max_length])
-            ids.append(eos)
-
-
-def length_buckets(lengths, batch_tokens, random=None):
-    """Cuts sentences into batches of like length, each of about `batch_tokens` tokens: a list of arrays of indices.
-
-    Args:
-        lengths: of the sentences, at least one.
-        random: a RandomState, which mixes sentences of equal length and the batches; None keeps them in order.
-    """
-    lengths = np.asarray(lengths)
-    order = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
-    order = order[np.argsort(lengths[order], kind='mergesort')]
-    ends = np.cumsum(lengths[order])
-    number = -(-int(ends[-1]) // batch_tokens)
-    cuts = np.searchsorted(ends, np.arange(1, number) * ends[-1] / number, side='left') + 1
-    batches = [batch for batch in np.split(order, cuts) if len(batch)]
-    if random is not None:
-        random.shuffle(batches)
-    return batches
-
-
-def prefetch(iterable, depth=4):
-    """Iterates over `iterable` in a background thread, up to `depth` items ahead of the caller.
-
-    An error of the iterable is raised in the caller, after the items before it.
-    """
-    items, stopped = queue.Queue(depth), threading.Event()
-
-    def put(item):
-        while not stopped.is_set():
-            try:
-                return items.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work():
-        try:
-            for item in iterable:
-                put((item, None))
-                if stopped.is_set():
-                    return
-            put((None, None))
-        except Exception:  # of any kind: it is raised again in the caller
-            put((None, sys.exc_info()))
-
-    thread = threading.Thread(target=work)
-    thread.daemon = True
-    thread.start()
-    try:
-        while True:
-            item, error = items.get()
-            if error:
-                six.reraise(*error)
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join(1)  # not for ever: in an interpreter that is going down, where this may run, threads stand still
+        for _, piece in cut(ids, self.max_length):
+            sentences.add([bos] + piece + [eos], (file, number))

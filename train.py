@@ -2,134 +2,107 @@
 """Pretrains a bidirectional LSTM language model: one optimizer update a step, over all devices."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import contextlib
-import io
 import os
 import resource
 import time
 
-import environment  # noqa: F401  before fluid, which reads it when it is loaded
+from elmo import cli  # elmo comes before fluid: it sets what fluid reads from the environment
 import numpy as np
 import paddle.fluid as fluid
 
 import bilm
-import checkpoint
-import cli
-import devices
-import distributed
-import plot
-from args import SIZES, parse_args
-from evaluate import Evaluator
-from files import replacing
-from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
-from runlog import RunLog
-from sampling import LogUniformSampler
+from args import FIXED, SIZES, parse_args
+from elmo import checkpoint, devices, distributed, progress, rundir
+from elmo.batching import prefetch
+from elmo.curves import Curves
+from elmo.evaluator import Evaluator
+from elmo.files import replacing
+from elmo.runlog import RunLog, Window
+from elmo.signals import Stop, Stopped
+from elmo.text import InputError, Vocabulary, list_files
+from elmo.training import TrainingProgram, steps
+from elmo.watch import Watch
+from reader import BucketedReader
 
-MAX_SKIPPED = 10  # batches in a run; more of them are a matter of the settings
+MAX_SKIPPED = 10  # batches of a run that --on_nan skip leaves out; more of them are a matter of the settings
 STATE = {'step': int, 'position': dict, 'epochs_read': float, 'seconds': float, 'flags': dict}  # to go on from
-OPTIMIZERS = {
-    # The accumulators start at 1 as in the TensorFlow reference: from 0, every parameter's first update would be as
-    # large as the learning rate.
-    'adagrad': lambda rate, clip: fluid.optimizer.Adagrad(rate, initial_accumulator_value=1., grad_clip=clip),
-    'sgd': lambda rate, clip: fluid.optimizer.SGD(rate, grad_clip=clip),
-    'adam': lambda rate, clip: fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip),
-    'rmsprop': lambda rate, clip: fluid.optimizer.RMSProp(rate, grad_clip=clip),
-}
 
 
-def build(config, args, cluster=distributed.LOCAL):
-    """The training program, its startup program, the name of the loss, and that of what each step fetches, float32 [3]:
-    the mean loss forward and backward, and the global norm of the gradient before it is clipped.
+class NotFinite(Exception):
+    """A loss or the gradient of a step is not finite; the parameters must not be saved."""
 
-    Each device is fed `loss_scale`, float32 [1]: number of devices / tokens of the step on all of them, those of all
-    trainers. As fluid averages the gradients of the devices, a step minimises the mean over all tokens, whatever each
-    device got. With linear_decay it is fed `learning_rate`, float32 [1], too.
+    def __init__(self, step):
+        super(NotFinite, self).__init__(step)
+        self.step = step
+
+
+class Job(object):
+    """What a run is made of and does not change while it trains: flags, devices, texts, and where it saves.
+
+    Raises:
+        InputError: a flag, a text or a directory is not as it should be. Nothing has been written then.
     """
-    main_program, startup_program = fluid.Program(), fluid.Program()
-    with fluid.program_guard(main_program, startup_program), fluid.unique_name.guard():
-        loss_scale = fluid.data('loss_scale', [1], dtype='float32')
-        fw, bw = [fluid.layers.elementwise_mul(fluid.layers.reduce_sum(loss), loss_scale)
-                  for loss in bilm.language_model(config, args.dropout, args.random_seed, training=True,
-                                                  sampled=args.sample_softmax)]
-        # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
-        loss = fluid.layers.scale(fluid.layers.elementwise_add(fw, bw), 0.5 * args.num_steps)
-        clip = distributed.Clip(args.max_grad_norm)
-        rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
-        OPTIMIZERS[args.optim](rate, clip).minimize(loss)
-        block = main_program.global_block()
-        norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
-        figures = fluid.layers.concat([fw, bw, norm])
-        if cluster.num_trainers > 1:
-            figures = distributed.average(figures)
-    return main_program, startup_program, loss.name, figures.name
 
+    def __init__(self, args):
+        self.args, self.cluster = args, distributed.cluster(args.update_method)
+        self.places = devices.places(args.use_gpu)
+        distributed.check(self.cluster, self.places)
+        self.num_devices = self.cluster.num_trainers * len(self.places)
+        self.vocabulary = Vocabulary(args.vocab_path)
+        self._choose_softmax()
+        batch_tokens = args.batch_size * args.num_steps * len(self.places)
+        self.reader = BucketedReader(
+            list_files(args.train_path), self.vocabulary, batch_tokens * self.cluster.num_trainers, len(self.places),
+            args.random_seed, args.max_sentence_length, trainer_id=self.cluster.trainer_id or 0,
+            num_trainers=self.cluster.num_trainers)
+        self.dev_reader = BucketedReader(list_files(args.test_path), self.vocabulary, batch_tokens, len(self.places),
+                                         max_length=args.max_sentence_length, shuffle=False)
+        for _ in self.dev_reader.epoch(self.dev_reader.start()):
+            pass  # a bad line of the dev text is told now, not after an epoch
+        self.resume_from = args.resume_from and checkpoint.find(args.resume_from, '--resume_from')
+        self.init_from = args.init_from and checkpoint.find(args.init_from, '--init_from')
+        self.directory = self._make_directory()
 
-def feed_step(batch, step, vocabulary, places, config, args, cluster=distributed.LOCAL):
-    """What step number `step` (from 0) feeds to each device of this trainer.
+    def _choose_softmax(self):
+        args, words = self.args, len(self.vocabulary)
+        if args.sample_softmax is None:
+            args.sample_softmax = words >= 4 * args.n_negative_samples_batch
+        if args.sample_softmax and args.n_negative_samples_batch >= words:
+            raise InputError('--n_negative_samples_batch %d: %s has only %d words; give fewer, or --sample_softmax False'
+                             % (args.n_negative_samples_batch, args.vocab_path, words))
 
-    Its dropout masks, and the candidates of a sampled softmax, the same for all devices, follow from
-    (random_seed, step).
-    """
-    feeds = devices.feeds(batch.batches, vocabulary, places)
-    random = np.random.RandomState((args.random_seed, step))
-    if args.sample_softmax:
-        sampler = LogUniformSampler(config['vocab_size'], args.n_negative_samples_batch)
-        candidates = sampler.draw(random)
-        for feed in feeds:
-            feed.update(sampler.feed(candidates, {name: np.array(feed[name]) for name in ('tokens', 'next_tokens')}))
-    if args.linear_decay:
-        done = max(batch.epochs_read / args.max_epoch, (step + 1) / args.max_steps if args.max_steps else 0.)
-        for feed in feeds:
-            feed['learning_rate'] = np.array([args.learning_rate * (1 - done)], dtype='float32')
-    num_devices = len(places) * cluster.num_trainers
-    seeds = random.randint(1, 2 ** 31 - 1, [num_devices, bilm.num_dropout_seeds(config)]).astype('int32')
-    for number, (feed, share) in enumerate(zip(feeds, batch.batches), cluster.trainer_id * len(places)):
-        feed['loss_scale'] = np.array([num_devices / batch.num_tokens if len(share.lengths) else 0.], dtype='float32')
-        if args.dropout:
-            feed['dropout_seeds'] = seeds[number]
-    return feeds
+    def _make_directory(self):
+        """The directory that the run saves to; InputError if it holds the checkpoints of another run."""
+        own = self.resume_from and os.path.dirname(os.path.abspath(self.resume_from))
+        directory = self.args.save_dir or own or rundir.default(self.args.resume)
+        rundir.make(directory)
+        if checkpoint.steps(directory) and not (self.args.resume or own and os.path.samefile(directory, own)):
+            raise InputError('--save_dir %s: holds the checkpoints of another run; choose another directory, or go on '
+                             'with that run by --resume' % directory)
+        return directory
 
+    def network_config(self, path):
+        """The sizes of the network: those of the flags; where a flag is not given, those of the checkpoint at `path`;
+        without one, the published ones.
+        """
+        source = checkpoint.read_config(path) if path else bilm.PUBLISHED_CONFIG
+        given = {name: getattr(self.args, name) for name in SIZES}
+        sizes = {name: source[name] if size is None else size for name, size in given.items()}
+        return dict(sizes, vocab_size=len(self.vocabulary), vocab_sha256=self.vocabulary.sha256,
+                    bos_id=self.vocabulary.bos, eos_id=self.vocabulary.eos)
 
-def run_step(executor, figures, feed):
-    """Runs a step; its mean losses forward and backward and its gradient norm, float32 [3]. `figures` is from build."""
-    return np.reshape(executor.run([figures], feed), [-1, 3]).mean(axis=0)  # of the devices
-
-
-class Log(object):
-    """Tells of training every log_interval steps: a line on the standard output, and one of log.jsonl."""
-
-    def __init__(self, state, args, run_log):
-        self.args, self.start, self.run_log = args, dict(state), run_log
-        self._begin()
-
-    def _begin(self):
-        self.steps, self.tokens, self.losses, self.seconds = 0, 0, np.zeros(2), 0.
-
-    def step(self, epoch, state, tokens, losses, seconds, learning_rate):
-        """Takes in a step: its epoch, the state after it, its tokens, mean losses [fw, bw], duration, learning rate."""
-        self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + tokens, self.seconds + seconds
-        self.losses += tokens * losses
-        if state['step'] % self.args.log_interval:
-            return
-        # The number of steps in an epoch is not known before its end, but the share of the text read is.
-        steps_per_epoch = (state['step'] - self.start['step']) / (state['epochs_read'] - self.start['epochs_read'])
-        total = int(state['step'] + (self.args.max_epoch - state['epochs_read']) * steps_per_epoch + 0.5)
-        total = min(total, self.args.max_steps or total)
-        left = cli.duration((total - state['step']) * self.seconds / self.steps)
-        fw, bw = self.losses / self.tokens
-        loss, speed = (fw + bw) / 2, self.tokens / self.seconds
-        print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
-              % (epoch + 1, state['step'], total, loss, np.exp(fw), np.exp(bw), speed, left))
-        self.run_log.write('train', state['step'], epoch + 1, loss=loss, perplexity_fw=np.exp(fw),
-                           perplexity_bw=np.exp(bw), learning_rate=learning_rate, tokens_per_second=speed,
-                           seconds=state['seconds'])
-        self._begin()
-
-
-def steps(reader, state, *settings):
-    """Yields the batches of an epoch from where `state` is on, each with what its step feeds; see feed_step."""
-    for step, batch in enumerate(reader.epoch(state['position']), state['step']):
-        yield batch, feed_step(batch, step, *settings)
+    def fixed_flags(self):
+        """What a run that is resumed must not change: {name: value}."""
+        args = self.args
+        fixed = {name: getattr(args, name) for name in FIXED}
+        # Other devices may share the same batch. The result is then the same but for rounding and dropout.
+        fixed['batch_size of all devices'] = args.batch_size * self.num_devices
+        fixed['train_path'] = describe(self.reader)
+        if args.sample_softmax:
+            fixed['n_negative_samples_batch'] = args.n_negative_samples_batch
+        if args.linear_decay:
+            fixed.update(max_epoch=args.max_epoch, max_steps=args.max_steps)
+        return fixed
 
 
 def describe(reader):
@@ -137,227 +110,274 @@ def describe(reader):
     return '%d files, %d bytes' % (len(reader.paths), sum(reader.sizes))
 
 
-def keep_batch(batch, reader, path):
-    """Writes the sentences of a batch, each with its file and line, for inspection."""
-    with replacing(path) as output:
-        for share in batch.batches:
-            starts = np.cumsum(share.lengths) - share.lengths
-            for start, length, (file, line) in zip(starts, share.lengths, share.sources):
-                words = [reader.vocabulary.words[id] for id in share.tokens[start + 1:start + length, 0]]
-                output.write('%s:%d\t%s\n' % (reader.paths[file], line, ' '.join(words)))
+class Trainer(object):
+    """A run that is going on, in the current scope. Of many trainers the first one logs, evaluates and saves.
+
+    Args:
+        job: a Job.
+        program: a TrainingProgram.
+        stop: a signals.Stop.
+
+    Attributes:
+        state: what a checkpoint keeps of the run beside parameters and optimizer: step, position in the text, epochs
+            read, seconds of training, best dev perplexity, whether an evaluation is pending …
+    """
+
+    def __init__(self, job, program, stop):
+        self.job, self.args, self.program, self.stop = job, job.args, program, stop
+        self.first = job.cluster.trainer_id == 0
+        self.exe = fluid.Executor(job.places[0])
+        self.exe.run(program.startup)
+        self.state = {
+            'step': 0, 'position': job.reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
+            'dev_pending': False, 'skipped_steps': [], 'flags': job.fixed_flags(),
+            'test_path': describe(job.dev_reader)}
+        self.saver = checkpoint.Saver(self.exe, program.whole, program.optimizer_variables, job.directory,
+                                      self.args.keep_checkpoints, program.config)
+
+    def restore(self, path, skipped):
+        """Loads the checkpoint at `path` to go on with its run, or else the parameters that --init_from names.
+
+        Args:
+            path: '' to start anew.
+            skipped: steps to leave out, beside those of the checkpoint.
+        """
+        start = path or self.job.init_from
+        if start:
+            names = checkpoint.load_parameters(self.exe, start, self.program.whole, self.program.config,
+                                               self.job.vocabulary)
+            print('loaded %s: %s' % (start, ' '.join(names)))
+            if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
+                print('this checkpoint is an encoder alone: the softmax starts anew')
+            self.state['dev_pending'] = True
+        if path:
+            here, self.state = self.state, dict(self.state, dev_pending=False)
+            self.state.update(checkpoint.load_state(
+                self.exe, path, self.program.whole, self.program.optimizer_variables, here['flags'], STATE))
+            self.job.reader.check(self.state['position'])
+            if self.state['test_path'] != here['test_path']:
+                print('the dev text is another than before: its best perplexity counts anew')
+                self.state.update(test_path=here['test_path'], best_dev_perplexity=None)
+        self.state['skipped_steps'] = sorted(set(self.state['skipped_steps'] + skipped))
+        self._begin()
+
+    def _begin(self):
+        """Opens what tells of the run from here on."""
+        directory, state = self.job.directory, self.state
+        self.evaluator = Evaluator(self.program.config, self.job.dev_reader, self.job.places, self.program.executor)
+        self.run_log = RunLog(directory, state['step'], self.args.visualdl) if self.first else None
+        self.curves = Curves(directory, self.args.curves)
+        self.window, self.begun, self.learning_rate = Window(), dict(state), self.args.learning_rate
+        self.saved_step, self.saved_time = state['step'], time.time()
+
+    @property
+    def epoch(self):
+        """The epoch (from 1) of the last step, 0 before the first step."""
+        return int(np.ceil(self.state['epochs_read']))
+
+    def batches(self):
+        """Yields the batches of an epoch from where the run stands, each with what its step feeds."""
+        self._waiting_since = time.time()
+        for item in prefetch(steps(self.job.reader, self.program, self.state['position'], self.state['step'])):
+            yield item
+            self._waiting_since = time.time()  # what came between is no training
+
+    def step(self, batch, feed):
+        """Trains on a batch, unless it is one to leave out.
+
+        NotFinite if a loss or the gradient is not finite; the sentences of the batch are kept in a file then.
+        """
+        state, step = self.state, self.state['step'] + 1
+        left_out = step in state['skipped_steps']
+        if not left_out:
+            metrics = self.program.run(feed)
+            if not np.isfinite(metrics).all():
+                self._keep(batch, step, metrics)
+                raise NotFinite(step)
+        seconds = time.time() - self._waiting_since
+        state.update(step=step, position=batch.position, epochs_read=batch.epochs_read,
+                     seconds=state['seconds'] + seconds)
+        if not left_out:
+            self.window.add(batch.num_tokens, metrics[:2], seconds)
+            self.learning_rate = float(feed[0].get('learning_rate', self.learning_rate))
+
+    def _keep(self, batch, step, metrics):
+        """Writes the sentences of a batch, each with its file and line, for inspection."""
+        share = '.trainer_%d' % self.job.cluster.trainer_id if self.job.cluster.num_trainers > 1 else ''
+        path = os.path.join(self.job.directory, 'not_finite.%06d%s.txt' % (step, share))
+        with replacing(path) as output:
+            for place, words in self.job.reader.sentences(batch):
+                output.write('%s\t%s\n' % (place, ' '.join(words)))
+        print('step %d: loss fw %s bw %s, norm of the gradient %s; its batch is kept in %s'
+              % ((step,) + tuple(metrics) + (path,)))
+
+    def log(self):
+        """Prints a line every log_interval steps, and adds it to log.jsonl."""
+        state, args = self.state, self.args
+        if not self.first or state['step'] % args.log_interval or not self.window.steps:
+            return
+        # The number of steps in an epoch is not known before its end, but the share of the text that was read is.
+        steps_per_epoch = ((state['step'] - self.begun['step']) / (state['epochs_read'] - self.begun['epochs_read']))
+        total = int(state['step'] + (args.max_epoch - state['epochs_read']) * steps_per_epoch + 0.5)
+        total = min(total, args.max_steps or total)
+        (fw, bw), speed = self.window.loss, self.window.tokens_per_second
+        print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
+              % (self.epoch, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), speed,
+                 self.window.time_left(total - state['step'])))
+        self.run_log.write('train', state['step'], self.epoch, loss=(fw + bw) / 2, perplexity_fw=np.exp(fw),
+                           perplexity_bw=np.exp(bw), learning_rate=self.learning_rate, tokens_per_second=speed,
+                           seconds=state['seconds'])
+        self.window = Window()
+
+    def evaluation_due(self):
+        epoch_ended = self.state['position']['epoch'] == self.epoch
+        return self.first and (self.finished() or epoch_ended or self.state['step'] % self.args.dev_interval == 0)
+
+    def evaluate(self):
+        """Evaluates the dev text, and saves a checkpoint if it is the best so far."""
+        start, state = time.time(), self.state
+        state['dev_pending'] = True
+        self._pull(self.program.whole.all_parameters())
+        with self.stop.at_once():
+            found = self.evaluator.evaluate()
+        state['dev_pending'] = False
+        print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s, after %s of training'
+              % (self.epoch, state['step'], found.average, found.fw, found.bw, found.tokens, time.time() - start,
+                 progress.duration(state['seconds'])))
+        self.run_log.write('dev', state['step'], self.epoch, loss=np.log(found.average), perplexity=found.average,
+                           perplexity_fw=found.fw, perplexity_bw=found.bw, seconds=state['seconds'])
+        if state['best_dev_perplexity'] is None or found.average < state['best_dev_perplexity']:
+            state['best_dev_perplexity'] = float(found.average)
+            self.save(best=True)
+
+    def save_due(self):
+        args, minutes = self.args, (time.time() - self.saved_time) / 60
+        due = self.state['step'] % args.save_interval == 0 or 0 < args.save_minutes <= minutes
+        return self.first and self.saved_step < self.state['step'] and (due or self.ending())
+
+    def save(self, best=False):
+        """Saves a checkpoint; `best` says that the dev text was just evaluated and is the best so far."""
+        parameters = [] if best else self.program.whole.all_parameters()  # evaluate has just pulled them
+        self._pull(parameters + self.program.optimizer_variables)
+        path = self.saver.save(self.state, best)
+        print('saved %s%s' % (path, ', the best so far' if best else ''))
+        self.saved_step, self.saved_time = self.state['step'], time.time()
+        self.curves.draw()
+
+    def save_the_rest(self):
+        """Saves what was trained since the last checkpoint, if there is any."""
+        if self.first and self.saved_step < self.state['step']:
+            self.save()
+
+    def _pull(self, variables):
+        """Gets variables from the parameter servers, if there are any."""
+        if self.job.cluster.servers:
+            self.program.transpiled.pull(self.exe, variables)
+
+    def finished(self):
+        return self.state['position']['epoch'] >= self.args.max_epoch or 0 < self.args.max_steps <= self.state['step']
+
+    def ending(self):
+        return self.finished() or self.first and bool(self.stop.requested)
+
+    def conclude(self, watch):
+        """Prints how the run ended; when it was stopped, all other processes stop too."""
+        self.curves.draw(last=True)
+        state = self.state
+        if self.stop.requested and not (self.finished() and not state['dev_pending']):
+            print('stopped by %s after step %d; to go on: the same command with --resume --save_dir %s'
+                  % (self.stop.requested, state['step'], self.job.directory))
+            watch.stop()
+        else:
+            print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
+                  % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
+                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+
+
+def fit(trainer):
+    """Trains to the end, or until a signal asks to stop."""
+    if trainer.first and trainer.state['dev_pending']:
+        trainer.evaluate()
+    while not trainer.ending():
+        for batch, feed in trainer.batches():
+            trainer.step(batch, feed)
+            trainer.log()
+            if trainer.evaluation_due():
+                trainer.evaluate()
+            if trainer.save_due():
+                trainer.save()
+            if trainer.ending():
+                break
+
+
+def run(job, config, path, skipped):
+    """Trains from the checkpoint at `path` or the start on, in a scope of its own; see Trainer.restore.
+
+    NotFinite if a loss or gradient is not finite.
+    """
+    agreed = os.path.basename(path or job.init_from or 'start')
+    failure = None
+    with fluid.scope_guard(fluid.Scope()), Stop() as stop, Watch(job.cluster, agreed, job.args.start_timeout) as watch:
+        program = TrainingProgram(config, job.args, job.places, job.cluster)
+        if job.cluster.server:
+            return serve(job, program, path)
+        trainer = Trainer(job, program, stop)
+        trainer.restore(path, skipped)
+        try:
+            fit(trainer)
+        except NotFinite as error:
+            failure = error  # raised outside, as all processes find it and the watch need not tell them
+        except Stopped:  # a signal in an evaluation, which is done again when the run goes on
+            trainer.save_the_rest()
+        except checkpoint.SaveError:
+            raise
+        except InputError:  # a bad line far into the text: what was learned until there is kept
+            if not trainer.first:
+                time.sleep(60)  # the first one saves, and its end is that of this process
+            trainer.save_the_rest()
+            raise
+        if trainer.first and not failure:
+            trainer.conclude(watch)
+    if failure:
+        raise failure
+
+
+def serve(job, program, path):
+    """Runs a parameter server from the checkpoint at `path` or the start on, until all trainers are through."""
+    main, startup = program.transpiled.server_programs()
+    exe = fluid.Executor(job.places[0])
+    exe.run(startup)
+    if path or job.init_from:
+        held = main.global_block().vars
+        of_optimizer = {variable.name for variable in program.optimizer_variables} if path else set()
+        path = path or job.init_from
+        for part, names in (('', os.listdir(path)), ('optimizer', of_optimizer)):
+            checkpoint.load_variables(exe, path, part, main,
+                                      [variable for name, variable in sorted(held.items()) if name in names])
+    print('serving at %s' % job.cluster.server)
+    exe.run(main)
 
 
 def train(args):
-    """Trains as the flags say; with --on_nan skip, again from the last checkpoint without a batch that failed."""
-    cluster = distributed.cluster(args.update_method)
-    if cluster.method == 'nccl2' and not fluid.is_compiled_with_cuda():
-        raise InputError('--update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA; install '
-                         'paddlepaddle-gpu, or use pserver')
-    if cluster.servers and not distributed.has_servers():
-        raise InputError('--update_method pserver: this PaddlePaddle has no parameter servers of fluid; use 1.8.5')
-    places = devices.places(args.use_gpu)
-    if cluster.servers and len(places) > 1:
-        raise InputError('--update_method pserver: a trainer has one device, not %d; start more trainers instead, each '
-                         'with CPU_NUM=1 or one CUDA_VISIBLE_DEVICES' % len(places))
-    vocabulary = Vocabulary(args.vocab_path)
-    if args.sample_softmax is None:
-        args.sample_softmax = len(vocabulary) >= 4 * args.n_negative_samples_batch
-    if args.sample_softmax and args.n_negative_samples_batch >= len(vocabulary):
-        raise InputError('--n_negative_samples_batch %d: %s has only %d words; give fewer, or --sample_softmax False'
-                         % (args.n_negative_samples_batch, args.vocab_path, len(vocabulary)))
-    batch_tokens = args.batch_size * args.num_steps * len(places)
-    reader = BucketedReader(list_files(args.train_path), vocabulary, batch_tokens * cluster.num_trainers, len(places),
-                            args.random_seed, args.max_sentence_length, trainer_id=cluster.trainer_id or 0,
-                            num_trainers=cluster.num_trainers)
-    dev_reader = BucketedReader(list_files(args.test_path), vocabulary, batch_tokens, len(places),
-                                max_length=args.max_sentence_length, shuffle=False)
-    for _ in dev_reader.epoch(dev_reader.start()):
-        pass  # a bad line of the dev text is told now, not after an epoch
-    load_dir = args.load_dir and checkpoint.find(args.load_dir, '--load_dir')
-    pretrained = args.load_pretraining_params and checkpoint.find(args.load_pretraining_params,
-                                                                  '--load_pretraining_params')
-    save_dir = checkpoint.prepare_directory(args.para_save_dir, load_dir, args.resume)
-    print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
-          % (cluster.num_trainers * len(places), 'GPU' if isinstance(places[0], fluid.CUDAPlace) else 'CPU',
-             len(vocabulary), args.embed_size, args.hidden_size, args.num_layers, reader.batch_tokens))
-    with contextlib.closing(checkpoint.lock(save_dir) if cluster.trainer_id == 0 else io.open(os.devnull)):
-        if args.resume:
-            load_dir = checkpoint.newest_whole(save_dir)
-        skipped = []
+    """Trains as the flags say. With --on_nan skip it trains again from the last checkpoint without a batch that failed."""
+    job, skipped = Job(args), []
+    with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
+        path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from
+        config = job.network_config(path or job.init_from)
+        print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
+              % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
+                 config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens))
         while True:
-            agreed = os.path.basename(load_dir or pretrained or 'start')
-            with fluid.scope_guard(fluid.Scope()), cli.Stop() as stop, \
-                    distributed.Watch(cluster, agreed, args.start_timeout) as watch:
-                failed = run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop, watch)
-            if failed is None:
-                return
-            skipped.append(failed)
-            load_dir = checkpoint.newest_whole(save_dir) or load_dir
+            try:
+                return run(job, config, path, skipped)
+            except NotFinite as error:
+                skipped.append(error.step)
+                path = checkpoint.newest_whole(job.directory) or path
             if args.on_nan == 'stop' or len(skipped) > MAX_SKIPPED:
                 raise InputError('step %d: a loss or gradient is not finite; the checkpoint before it is %s. Lower '
                                  '--learning_rate, or leave such batches out with --on_nan skip (at most %d)'
-                                 % (failed, load_dir or 'none', MAX_SKIPPED))
-            print('going back to %s to leave out step %d, %d so far' % (load_dir or 'the start', failed, len(skipped)))
-
-
-def serve(exe, transpiled, path, optimizer_variables):
-    """Runs a parameter server from a checkpoint or the start on, until all trainers are through.
-
-    Args:
-        path: the checkpoint, or None.
-        optimizer_variables: those to load from it.
-    """
-    program, startup_program = transpiled.server_programs()
-    exe.run(startup_program)
-    if path:
-        held, of_optimizer = program.global_block().vars, {variable.name for variable in optimizer_variables}
-        for part, names in (('', os.listdir(path)), ('optimizer', of_optimizer)):
-            checkpoint.load_variables(exe, path, part, program,
-                                      [variable for name, variable in sorted(held.items()) if name in names])
-    print('serving at %s' % transpiled.cluster.server)
-    exe.run(program)
-
-
-def run(args, places, reader, dev_reader, save_dir, load_dir, pretrained, skipped, stop, watch):
-    """Trains from a checkpoint or the start on, to the end or until a signal asks to stop; all in the current scope.
-
-    Of many trainers the first one logs, evaluates and saves; a parameter server serves them.
-
-    Returns None, or the number of the step at which a loss or the gradient was not finite.
-    """
-    vocabulary, cluster = reader.vocabulary, watch.cluster
-    first = cluster.trainer_id == 0
-    config = dict({name: getattr(args, name) for name in SIZES}, vocab_size=len(vocabulary),
-                  vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
-    main_program, startup_program, loss, figures = build(config, args, cluster)
-    exe, whole = fluid.Executor(places[0]), main_program
-    if cluster.method != 'local':
-        whole = main_program.clone()  # a trainer's program lacks what the servers do
-        transpiled = distributed.Transpiled(cluster, main_program, startup_program)
-        main_program = transpiled.program
-        if cluster.server:
-            serve(exe, transpiled, load_dir or pretrained, checkpoint.optimizer_variables(whole) if load_dir else [])
-            return None
-    exe.run(startup_program)
-
-    # A run goes on only with the same values of what its parameters, accumulators and place in the text depend on.
-    fixed = {name: getattr(args, name) for name in (
-        'optim', 'learning_rate', 'linear_decay', 'max_grad_norm', 'dropout', 'num_steps', 'max_sentence_length',
-        'sample_softmax', 'random_seed')}
-    # The same batch may be divided among other devices: the result is the same but for rounding and dropout.
-    fixed['batch_size of all devices'] = args.batch_size * len(places) * cluster.num_trainers
-    fixed['train_path'] = describe(reader)
-    if args.sample_softmax:
-        fixed['n_negative_samples_batch'] = args.n_negative_samples_batch
-    if args.linear_decay:
-        fixed.update(max_epoch=args.max_epoch, max_steps=args.max_steps)
-    state = {'step': 0, 'position': reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
-             'dev_pending': bool(pretrained), 'skipped_steps': [], 'flags': fixed, 'test_path': describe(dev_reader)}
-    if load_dir or pretrained:
-        names = checkpoint.load_parameters(exe, load_dir or pretrained, whole, config, vocabulary)
-        print('loaded %s: %s' % (load_dir or pretrained, ' '.join(names)))
-        if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
-            print('this checkpoint is an encoder alone: the softmax starts anew')
-    if load_dir:
-        state.update(checkpoint.load_state(exe, load_dir, whole, fixed, STATE))
-        reader.check(state['position'])
-        if state['test_path'] != describe(dev_reader):
-            print('the dev text is another than before: its best perplexity counts anew')
-            state.update(test_path=describe(dev_reader), best_dev_perplexity=None)
-    state['skipped_steps'] = sorted(set(state['skipped_steps'] + skipped))
-
-    executor = devices.Executor(main_program, places, loss, cluster=cluster)
-    evaluator = Evaluator(config, dev_reader, places, executor)
-    run_log = RunLog(save_dir, state['step'], args.visualdl) if first else None
-    curves = plot.Curves(save_dir, args.curves)
-    log, saved = Log(state, args, run_log), {'step': state['step'], 'time': time.time()}
-
-    def save(best=False):
-        if cluster.servers:
-            parameters = [] if best else whole.all_parameters()  # evaluate has just pulled them
-            transpiled.pull(exe, parameters + checkpoint.optimizer_variables(whole))
-        path = checkpoint.save(exe, whole, config, state, save_dir, args.keep_checkpoints, best)
-        print('saved %s%s' % (path, ', the best so far' if best else ''))
-        saved.update(step=state['step'], time=time.time())
-        curves.draw()
-
-    def evaluate(epoch):
-        """Evaluates the dev text, and saves a checkpoint if it is the best so far."""
-        start = time.time()
-        state['dev_pending'] = True
-        if cluster.servers:
-            transpiled.pull(exe, whole.all_parameters())
-        with stop.at_once():
-            _, tokens, _, fw, bw, average = evaluator.evaluate()
-        state['dev_pending'] = False
-        print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s, after %s of training'
-              % (epoch, state['step'], average, fw, bw, tokens, time.time() - start, cli.duration(state['seconds'])))
-        run_log.write('dev', state['step'], epoch, loss=np.log(average), perplexity=average, perplexity_fw=fw,
-                      perplexity_bw=bw, seconds=state['seconds'])
-        if state['best_dev_perplexity'] is None or average < state['best_dev_perplexity']:
-            state['best_dev_perplexity'] = float(average)
-            save(best=True)
-
-    def finished():
-        return state['position']['epoch'] >= args.max_epoch or 0 < args.max_steps <= state['step']
-
-    def ending():
-        return finished() or first and stop.requested
-
-    try:
-        if state['dev_pending'] and first:
-            evaluate(int(np.ceil(state['epochs_read'])))
-        while not ending():
-            epoch, start = state['position']['epoch'], time.time()
-            for batch, feed in prefetch(steps(reader, dict(state), vocabulary, places, config, args, cluster)):
-                step = state['step'] + 1
-                left_out = step in state['skipped_steps']
-                if not left_out:
-                    values = run_step(executor, figures, feed)
-                    if not np.isfinite(values).all():
-                        share = '.trainer_%d' % cluster.trainer_id if cluster.num_trainers > 1 else ''
-                        path = os.path.join(save_dir, 'not_finite.%06d%s.txt' % (step, share))
-                        keep_batch(batch, reader, path)
-                        print('step %d: loss fw %s bw %s, norm of the gradient %s; its batch is kept in %s'
-                              % ((step,) + tuple(values) + (path,)))
-                        return step
-                seconds = time.time() - start  # with the wait for the reader, without evaluation and saving
-                state.update(step=step, position=batch.position, epochs_read=batch.epochs_read,
-                             seconds=state['seconds'] + seconds)
-                if first:
-                    if not left_out:
-                        log.step(epoch, state, batch.num_tokens, values[:2], seconds,
-                                 feed[0].get('learning_rate', args.learning_rate))
-                    if finished() or batch.position['epoch'] > epoch or step % args.dev_interval == 0:
-                        evaluate(epoch + 1)
-                    due = step % args.save_interval == 0 or 0 < args.save_minutes <= (time.time() - saved['time']) / 60
-                    if saved['step'] < step and (due or ending()):
-                        save()
-                if ending():
-                    break
-                start = time.time()
-    except checkpoint.SaveError:
-        raise
-    except (InputError, cli.Stopped) as error:
-        # A bad line far into the text, or a signal during an evaluation: keep what was learned until there.
-        if not first:
-            time.sleep(60)  # the first one saves, and ends this one by its own end
-        elif saved['step'] < state['step']:
-            save()
-        if isinstance(error, InputError):
-            raise
-    if not first:
-        return None
-    curves.draw(last=True)
-    if stop.requested and not (finished() and not state['dev_pending']):
-        print('stopped by %s after step %d; to go on: the same command with --resume --para_save_dir %s'
-              % (stop.requested, state['step'], save_dir))
-        watch.stop()
-        return None
-    print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
-          % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
-             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
-    return None
+                                 % (skipped[-1], path or 'none', MAX_SKIPPED))
+            print('going back to %s to leave out step %d, %d so far' % (path or 'the start', skipped[-1], len(skipped)))
 
 
 if __name__ == '__main__':

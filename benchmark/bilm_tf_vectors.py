@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""Compares the vectors of embed.py with those of the authors' bilm-tf from the weights of convert.py.
+"""Compares the vectors of tools/embed.py with those of the authors' bilm-tf from the weights of tools/convert.py.
 
-    python embed.py TEXT --load_dir CHECKPOINT --vocab_path VOCABULARY --layers all --output VECTORS.npz
-    python convert.py to_bilm CHECKPOINT DIR
+    python tools/embed.py TEXT --checkpoint CHECKPOINT --vocab_path VOCABULARY --layers all --output VECTORS.npz
+    python tools/convert.py to_bilm CHECKPOINT DIR
     .venv-bilm-tf/bin/python benchmark/bilm_tf_vectors.py TEXT VOCABULARY DIR VECTORS.npz
 
 Runs in the environment of compare.sh; prints the largest difference, and ends with 1 if it is above 1e-4. bilm-tf keeps
@@ -13,14 +13,16 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import os
 import sys
 
-os.environ[str('TF_CPP_MIN_LOG_LEVEL')] = str('3')
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import common  # noqa: E402
-from bilm import BidirectionalLanguageModel, TokenBatcher  # noqa: E402
+import numpy as np
+
+import common
+
+os.environ[str('TF_CPP_MIN_LOG_LEVEL')] = str('3')  # before TensorFlow is imported
 
 
 def main():
+    import tensorflow as tf
+    from bilm import BidirectionalLanguageModel, TokenBatcher
     text, vocabulary, directory, vectors = sys.argv[1:]
     weights = os.path.join(directory, 'weights.hdf5')
     model = BidirectionalLanguageModel(os.path.join(directory, 'options.json'), weights, use_character_inputs=False,

@@ -11,10 +11,10 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 rounds=${ROUNDS:-3}
 published=${PUBLISHED-}
 small=${SMALL---vocab_size 25680 --embed_size 128 --hidden_size 512 --num_samples 2048 --batch_size 64 --steps 20}
-. "$root/env.sh"
+. "$root/scripts/env.sh"
 ours=$PYTHON
 
-# make_peer NAME VERSION PACKAGE...: $PYTHON becomes that of .venv-NAME, made as env.sh makes the environment of ours.
+# make_peer NAME VERSION PACKAGE...: $PYTHON becomes that of .venv-NAME, made as scripts/env.sh makes the environment of ours.
 make_peer() {
     VENV=$root/.venv-$1
     # shellcheck disable=SC2034 # make_venv reads it
@@ -60,7 +60,7 @@ compare() {
 }
 
 # It may bring CUDA's libraries along, which stay unused.
-make_peer torch 3.11 torch==2.13.0 numpy==2.4.6
+make_peer torch 3.11 torch==2.13.0 numpy==2.4.6 six==1.17.0
 torch=$PYTHON
 # tensorflow: the last 1.15, which bilm is written for; 3.7 is the last Python that has it. protobuf and numpy: of its
 # time, as pip would take later ones.

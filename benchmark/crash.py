@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
 """Kills training at random moments, resumes it until its end, and compares what it saves with a run never stopped.
 
-    . ./env.sh && "$PYTHON" benchmark/crash.py [--runs 50] [--devices 2]
+    . scripts/env.sh && "$PYTHON" benchmark/crash.py [--runs 50] [--devices 2]
 
 A tiny network with dropout, shuffling and a sampled softmax saves after every second step, so that many of the kills
 fall into a save. After each kill every checkpoint in the directory must be the one of the run never stopped, bit for
@@ -20,10 +20,9 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
-import cli  # noqa: E402
-from reader import InputError  # noqa: E402
+from project import ROOT, cli
+from elmo.progress import Progress
+from elmo.text import InputError
 
 FLAGS = ('--embed_size 16 --hidden_size 32 --num_layers 2 --batch_size 4 --num_steps 10 --max_epoch 2 --dropout 0.1 '
          '--sample_softmax True --n_negative_samples_batch 20 --save_interval 2 --log_interval 1000 --use_gpu False')
@@ -61,7 +60,7 @@ def compare(found, reference):
 
 
 def main():
-    parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument('--runs', type=cli.positive_int, default=50, help='runs that are killed, each one to three times')
     parser.add_argument('--devices', type=cli.positive_int, default=1, help='CPU replicas')
     parser.add_argument('--random_seed', type=int, default=0, help='of the moments')
@@ -71,7 +70,7 @@ def main():
     environment = dict(os.environ, CPU_NUM=str(args.devices))
 
     def start(name, keep, log):
-        return subprocess.Popen(command + ['--resume', '--para_save_dir', os.path.join(directory, name),
+        return subprocess.Popen(command + ['--resume', '--save_dir', os.path.join(directory, name),
                                            '--keep_checkpoints', str(keep)], stdout=log, stderr=log, env=environment)
 
     def finish(process, log):
@@ -87,7 +86,7 @@ def main():
         reference = files(os.path.join(directory, 'whole'))
         print('the run never stopped: %d checkpoints in %.1f s'
               % (len({os.path.dirname(name) for name in reference if name.endswith('bilm.json')}), seconds))
-        progress = cli.Progress('kill', args.runs, 'runs')
+        progress = Progress('kill', args.runs, 'runs')
         for number in range(args.runs):
             saved = os.path.join(directory, 'run')
             for _ in range(moments.randint(1, 3)):

@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
 """Feeds random and mutated files to everything that reads files: each is read, or refused with one line.
 
-    . ./env.sh && "$PYTHON" benchmark/fuzz.py [--number 100000] [--random_seed 0]
+    . scripts/env.sh && "$PYTHON" benchmark/fuzz.py [--number 100000] [--random_seed 0]
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -15,22 +15,21 @@ import resource
 import shutil
 import signal
 import struct
-import sys
 import tempfile
 
+from project import cli
 import numpy as np
 import six
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, 'data')]
-import bilm  # noqa: E402
-import checkpoint  # noqa: E402
-import cli  # noqa: E402
-import prepare  # noqa: E402
-from files import read_json  # noqa: E402
-from lac_finetune import infer  # noqa: E402
-from lac_finetune.reader import read_tagged  # noqa: E402
-from reader import BucketedReader, InputError, Vocabulary  # noqa: E402
+import bilm
+from data import prepare
+from elmo import checkpoint, manifest
+from elmo.files import read_json
+from elmo.progress import Progress
+from elmo.text import InputError, Vocabulary
+from lac_finetune import tagger
+from lac_finetune.reader import read_tagged
+from reader import BucketedReader
 
 SECONDS = 20  # for one file; more is a hang
 WORDS = ['<S>', '</S>', '<UNK>', '苹果', '打', '行', 'a', 'n-B', 'n-I', 'O', '-', 'ａ', '\u3000', '\u200b', '\ufeff', '\u2028',
@@ -71,10 +70,8 @@ def readers(directory, vocabulary):
         output.write(TEXT)
 
     def as_input_error(read, path):
-        try:
+        with checkpoint.bilm_errors():
             read(path)
-        except ValueError as error:  # bilm.py is copied alone; its callers make it an InputError
-            raise InputError(error)
 
     def named(name, read):
         def copied(path):
@@ -94,8 +91,8 @@ def readers(directory, vocabulary):
 
     return {'vocabulary': Vocabulary, 'text': text, 'state': state, 'config': named('bilm.json', bilm.read_config),
             'parameter': lambda path: as_input_error(bilm.read_shape, path),
-            'manifest': named('manifest.json', checkpoint.check),
-            'settings': named('settings.json', infer.read_settings),
+            'manifest': named('manifest.json', manifest.check),
+            'settings': named('settings.json', tagger.read_settings),
             'tagged text': read_tagged,
             'raw text': lambda path: list(prepare.read_documents([path], 'blank', segmented=True))}
 
@@ -112,7 +109,7 @@ def main():
         with io.open(good, 'wb') as output:
             output.write(GOOD['vocabulary'])
         functions = sorted(readers(directory, Vocabulary(good)).items())
-        progress = cli.Progress('fuzz', args.number, 'files')
+        progress = Progress('fuzz', args.number, 'files')
         for number in range(args.number):
             name, read = numbers.choice(functions)
             data = content(numbers, GOOD[name])

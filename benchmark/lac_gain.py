@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
 """What ELMo gains in Chinese lexical analysis: test F1 without and with it, for several sizes of training data and seeds.
 
-    python benchmark/lac_gain.py --pretrain_elmo_model_path checkpoints --output gain [--sentences 2000 8000 0]
+    python benchmark/lac_gain.py --elmo_checkpoint checkpoints --output gain [--sentences 2000 8000 0]
 
 Each cell is a run of lac_finetune/train.py, the same but for --use_elmo. Runs that are finished in --output are not done
 again, so an interrupted table goes on.
@@ -16,12 +16,10 @@ import os
 import subprocess
 import sys
 
+from project import ROOT, cli
 import numpy as np
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-import cli  # noqa: E402
-from reader import InputError  # noqa: E402
+from elmo.text import InputError
 
 
 def model_directory(args, sentences, seed, use_elmo):
@@ -44,7 +42,7 @@ def run(args, sentences, seed, use_elmo):
         return
     command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py'), '--vocab_path', args.vocab_path,
                '--max_sentences', str(sentences), '--random_seed', str(seed), '--use_elmo', str(use_elmo),
-               '--pretrain_elmo_model_path', args.pretrain_elmo_model_path, '--save_dir', directory]
+               '--elmo_checkpoint', args.elmo_checkpoint, '--save_dir', directory]
     for part in ('train', 'dev', 'test'):
         command += ['--%s_path' % part, os.path.join(args.data, part + '.tsv')]
     with io.open(directory + '.log', 'wb') as log:
@@ -55,7 +53,7 @@ def run(args, sentences, seed, use_elmo):
 
 def main():
     parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--pretrain_elmo_model_path', required=True, help='checkpoint of the ELMo')
+    parser.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', required=True, help='checkpoint of the ELMo')
     parser.add_argument('--vocab_path', default=os.path.join(ROOT, 'data/pku/vocabulary.txt'), help='its vocabulary')
     parser.add_argument('--data', default=os.path.join(ROOT, 'data/pku/lac'), help='has train.tsv, dev.tsv and test.tsv')
     parser.add_argument('--output', required=True, help='directory for the models and logs')
@@ -78,8 +76,9 @@ def main():
         without, with_elmo = [np.array([test_f1(model_directory(args, sentences, seed, use_elmo)) for seed in args.seeds])
                               for use_elmo in (False, True)]
         gain = with_elmo - without
-        print('| %s | %.2f | %.2f | %+.2f | %.2f |' % (sentences or 'all', without.mean(), with_elmo.mean(), gain.mean(),
-                                                     gain.std(ddof=1) if len(gain) > 1 else 0))
+        deviation = gain.std(ddof=1) if len(gain) > 1 else 0
+        print('| %s | %.2f | %.2f | %+.2f | %.2f |'
+              % (sentences or 'all', without.mean(), with_elmo.mean(), gain.mean(), deviation))
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 
     python benchmark/lac_peer.py --model DIR
 
-LAC==2.1.2 holds its own model. It is run in .venv-lac, which env.sh makes for it. It follows another standard than the
+LAC==2.1.2 holds its own model. It is run in .venv-lac, which scripts/env.sh makes for it. It follows another standard than the
 People's Daily: 江泽民, 1月30日 and 一种 are one word each for LAC, and two in the gold standard. So its F1 says how far the
 two standards are apart as well as how good LAC is, while ours was trained on this newspaper in this standard.
 """
@@ -18,15 +18,13 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-import cli  # noqa: E402
-import devices  # noqa: E402
-from files import write_json  # noqa: E402
-from lac_finetune import infer  # noqa: E402
-from lac_finetune.evaluation import OUTSIDE, Score, ratios  # noqa: E402
-from lac_finetune.reader import read_tagged  # noqa: E402
-from reader import InputError, read_blocks  # noqa: E402
+from project import ROOT, cli
+from elmo import devices
+from elmo.files import write_json
+from elmo.text import InputError, read_blocks
+from lac_finetune import tagger
+from lac_finetune.evaluation import OUTSIDE, Score, ratios
+from lac_finetune.reader import read_tagged
 
 # The tags that both have: under one name, and under LAC's name: PKU's. LAC alone has nw (title of a work), xc (other
 # function word) and O; PKU alone Ag b Bg Dg e h i j k l Mg Ng nx o Rg Tg Vg Yg y z. These count for segmentation only:
@@ -35,6 +33,7 @@ from reader import InputError, read_blocks  # noqa: E402
 SHARED = {tag: tag for tag in 'a ad an c d f m n nr ns nt nz p q r s t u v vd vn w'.split()}
 SHARED.update(PER='nr', LOC='ns', ORG='nt', TIME='t')
 
+BLOCK = 1 << 16  # characters, as infer.py reads them
 PEER_BATCH = 128  # sentences; LAC is as fast from 64 to 1,024 at a time, and slower with fewer
 PASSES = 3
 WORKER = '--worker'  # first argument of the processes that main starts, one for each tagger
@@ -44,7 +43,7 @@ WORKER = '--worker'  # first argument of the processes that main starts, one for
 # LAC asks for paddlepaddle.
 SETTINGS = {'root': ROOT, 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 START = 'exec "$PYTHON" "$@"'
-FIND_PYTHON = '. "$root/env.sh"\n'
+FIND_PYTHON = '. "$root/scripts/env.sh"\n'
 FIND_LAC = '''
 if ! "$PYTHON" -m pip freeze 2>/dev/null | grep -qxF LAC==2.1.2; then
     [ "$managed" = yes ] || fail "$PYTHON has no LAC==2.1.2: install it there, or leave out --peer_python"
@@ -60,9 +59,9 @@ def work(texts, output, model=None):
 
     Seconds are those of the fastest pass over all the sentences, after one that warms up; loading is not in them.
     """
-    blocks = [[text for _, text in lines] for lines, _ in read_blocks([texts], infer.BLOCK)]
+    blocks = [[text for _, text in lines] for lines, _ in read_blocks([texts], BLOCK)]
     if model:
-        run = infer.load(model, devices.places(False)[0])  # cut into batches as infer.py does it
+        run = tagger.load(model, devices.places(False)[0])  # cut into batches as infer.py does it
     else:
         from LAC import LAC  # here, as only its own environment has it
         peer = LAC(mode='lac')

@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
 """What pretraining reaches in which time: dev perplexity and seconds of training after each epoch, for several settings.
 
-    . ./env.sh && "$PYTHON" benchmark/quality.py --train 'zh-text/train-*wiki-*.txt' --dev 'zh-text/heldout-*wiki-*.txt' \\
+    . scripts/env.sh && "$PYTHON" benchmark/quality.py --train 'zh-text/train-*wiki-*.txt' --dev 'zh-text/heldout-*wiki-*.txt' \\
         --output quality -- '--sample_softmax False' '--sample_softmax True' '--optim adam --learning_rate 0.004'
 
 Each setting is a run of train.py with these flags behind the common ones. Runs that are finished in --output are not
@@ -16,11 +16,9 @@ import shlex
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, 'data')]
-import cli  # noqa: E402
-from prepare import WordCounts, write_lines  # noqa: E402
-from reader import InputError, list_files  # noqa: E402
+from project import ROOT, cli
+from elmo.corpus import WordCounts, write_lines
+from elmo.text import InputError, list_files
 
 COMMON = ('--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --num_steps 20 '
           '--n_negative_samples_batch 2048 --max_epoch 1')
@@ -41,7 +39,7 @@ def run(setting, args, vocabulary):
     log = directory + '.log'
     if not read_log(log):
         command = [sys.executable, os.path.join(ROOT, 'train.py'), '--train_path', args.train, '--test_path', args.dev,
-                   '--vocab_path', vocabulary, '--para_save_dir', directory] + COMMON.split() + shlex.split(setting)
+                   '--vocab_path', vocabulary, '--save_dir', directory] + COMMON.split() + shlex.split(setting)
         with io.open(log, 'wb') as output:
             code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
         if code:

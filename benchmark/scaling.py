@@ -1,27 +1,22 @@
 # -*- coding: utf-8 -*-
 """What a step sends over the network, and from how many GPUs on that decides the speed: on paper, from the programs.
 
-    . ./env.sh && "$PYTHON" benchmark/scaling.py
+    . scripts/env.sh && "$PYTHON" benchmark/scaling.py
 
 Which gradients are sparse, what is sent and what is fetched is read off the program that fluid's transpiler makes for a
 trainer; the sizes follow from the options. See SCALING.md for the assumptions.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import os
-import sys
+from project import cli
+import numpy as np
+import paddle.fluid as fluid
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
-import environment  # noqa: E402, F401  before fluid, which reads it when it is loaded
-import numpy as np  # noqa: E402
-import paddle.fluid as fluid  # noqa: E402
-
-import bilm  # noqa: E402
-import common  # noqa: E402
-import distributed  # noqa: E402
-import train  # noqa: E402
-from args import parse_args  # noqa: E402
+import bilm
+from args import parse_args
+from benchmark import common
+from elmo import distributed
+from elmo.training import TrainingProgram
 
 GBITS = (1, 10, 25, 100)  # of networks, each way
 
@@ -36,13 +31,13 @@ def traffic(args, is_sparse=True):
         is_sparse: False counts all gradients as dense.
     """
     flags = parse_args(['--train_path', '.', '--test_path', '.', '--vocab_path', '.', '--update_method', 'pserver',
-                        '--para_save_dir', '.', '--sample_softmax', '%s' % bool(args.num_samples)])
+                        '--save_dir', '.', '--sample_softmax', '%s' % bool(args.num_samples)])
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=args.vocab_size, embed_size=args.embed_size,
                   hidden_size=args.hidden_size, num_layers=args.num_layers)
     cluster = distributed.Cluster('pserver', 0, 2, [], ['127.0.0.1:7164'], None)
-    program, startup, _, _ = train.build(config, flags, cluster)
-    shapes = {parameter.name: parameter.shape for parameter in program.all_parameters()}
-    block = distributed.Transpiled(cluster, program, startup).program.global_block()
+    program = TrainingProgram(config, flags, [fluid.CPUPlace()], cluster)
+    shapes = {parameter.name: parameter.shape for parameter in program.whole.all_parameters()}
+    block = program.transpiled.program.global_block()
     tokens = args.batch_size * args.num_steps
     rows = {'embedding_para': tokens, 'softmax_weight': args.num_samples + tokens}
     counts = dict.fromkeys(('dense', 'sparse', 'sent', 'fetched'), 0)
@@ -99,4 +94,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

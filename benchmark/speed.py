@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
 """Speed of this project: training with train.py's own reader, program and executor, or ELMo's vectors at inference.
 
-    . ./env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2]
+    . scripts/env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2]
 
 Beside it the rate of large matrix products, by the same BLAS, executor and threads in the same process.
 """
@@ -11,23 +11,22 @@ import io
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
-import environment  # noqa: E402, F401  before fluid, which reads it when it is loaded
-import numpy as np  # noqa: E402
-import paddle.fluid as fluid  # noqa: E402
-from paddle.fluid import profiler  # noqa: E402
+from project import cli
+import numpy as np
+import paddle.fluid as fluid
+from paddle.fluid import profiler
 
-import bilm  # noqa: E402
-import common  # noqa: E402
-import devices  # noqa: E402
-import train  # noqa: E402
-from args import parse_args  # noqa: E402
-from reader import BucketedReader, Vocabulary, prefetch  # noqa: E402
+import bilm
+from args import parse_args
+from benchmark import common
+from elmo import devices
+from elmo.batching import prefetch
+from elmo.text import Vocabulary
+from elmo.training import TrainingProgram, steps
+from reader import BucketedReader
 
 
 def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
@@ -71,18 +70,16 @@ def training(args, places, vocabulary, text):
                         '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
     config = network(args, vocabulary)
     reader = BucketedReader([text], vocabulary, args.batch_size * args.num_steps * len(places), len(places))
-    program, startup, loss, figures = train.build(config, flags)
-    fluid.Executor(places[0]).run(startup)
-    executor = devices.Executor(program, places, loss, threads=args.threads)
+    program = TrainingProgram(config, flags, places, threads=args.threads)
+    fluid.Executor(places[0]).run(program.startup)
 
     def batches():
         for epoch in itertools.count():
-            for batch in train.steps(reader, {'position': reader.start(epoch), 'step': 0}, vocabulary, places, config,
-                                     flags):
+            for batch in steps(reader, program, reader.start(epoch), 0):
                 yield batch
 
     stream = prefetch(batches())
-    return lambda: train.run_step(executor, figures, next(stream)[1])
+    return lambda: program.run(next(stream)[1])
 
 
 def inference(args, places, vocabulary, text):
@@ -137,4 +134,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

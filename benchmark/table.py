@@ -5,11 +5,10 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import collections
 import io
 import json
-import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from devices import THREADS  # noqa: E402
+from project import cli
+from elmo.devices import THREADS
 
 PEERS = ('torch', 'bilm-tf')
 
@@ -50,4 +49,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

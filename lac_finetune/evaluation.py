@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
 """From labels to words, and how good the words are: precision, recall and F1 of tagged spans of characters.
 
-A label is a tag and a position: n-B begins a word that is an n, n-I continues it, O is a unit without a tag. Which is
-which is read from the label itself.
+A label is a tag and a position: n-B begins a word that is an n, n-I continues it, O is a unit without a tag. The label
+itself tells which of them it is.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -22,8 +22,8 @@ def split_label(label):
 def chunks(labels):
     """The chunks of a sequence of labels, each as (first unit, unit after the last, tag).
 
-    B begins a chunk, I goes on with one of its tag. An I after another tag begins one too, as in conlleval and seqeval:
-    nothing is lost, and gold against gold counts every chunk. An O is a chunk of its own.
+    B begins a chunk, and I continues a chunk of its tag. An I after another tag begins one too, as in conlleval and
+    seqeval: nothing is lost, and gold against gold counts every chunk. An O is a chunk of its own.
     """
     result, last = [], None
     for place, label in enumerate(labels):
@@ -75,7 +75,7 @@ class Score(object):
         tags = [{span[:2]: span[2] for span in side} for side in (gold, predicted)]
         self.confusion.update(tuple(side.get(span, NO_WORD) for side in tags) for span in untagged[0] | untagged[1])
 
-    def figures(self):
+    def metrics(self):
         """Precision, recall and F1 of tagging and F1 of segmentation by name, in percent."""
         names = ('precision', 'recall', 'f1', 'segmentation_f1')
         return dict(zip(names, (100 * value for value in ratios(self.tagging) + ratios(self.segmentation)[2:])))
@@ -83,15 +83,16 @@ class Score(object):
     @property
     def f1(self):
         """F1 of tagging, in percent."""
-        return self.figures()['f1']
+        return self.metrics()['f1']
 
     def __str__(self):
         return str('precision %(precision).2f recall %(recall).2f F1 %(f1).2f, segmentation F1 %(segmentation_f1).2f'
-                   % self.figures())
+                   % self.metrics())
 
     def confusion_table(self):
-        """The tags, the most frequent gold ones first and NO_WORD last, and the spans of each gold tag (row) by the
-        predicted one (column), int64 [tags, tags].
+        """(list of the tags, int64 [tags, tags]): how many spans of each gold tag (row) got each tag (column).
+
+        The most frequent gold tags come first, NO_WORD last.
         """
         total = collections.Counter()
         for (gold, predicted), number in self.confusion.items():

@@ -1,11 +1,11 @@
 # -*- coding: utf-8 -*-
 """The tagger: word embedding ++ ELMo, stacked bidirectional GRU, linear-chain CRF.
 
-ELMo is the weighted sum of its layers (Peters et al. 2018, equation 1) and each of them beside it: the sum alone gains
+ELMo is the weighted sum of its layers (Peters et al. 2018, equation 1) and, beside it, each layer: the sum alone gains
 less.
 
 `sizes` is a dict: vocab_size, num_labels, word_emb_dim, grnn_hidden_dim, bigru_num, and `elmo`, the config of the biLM
-or None. Every parameter has a name of its own, so that programs built apart share them, and so does each file.
+or None. Every parameter has a name of its own, so that programs built apart share it.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -14,12 +14,13 @@ import paddle.fluid as fluid
 from paddle.fluid import layers
 
 import bilm
+from elmo import devices
 from lac_finetune.evaluation import split_label
 
-# Learning rates, as multiples of the base: rows of the embedding are rarely updated, the CRF's scores at every unit.
+# Learning rates, as multiples of the base: a row of the embedding is rarely updated, the CRF's scores at every unit.
 EMBEDDING_RATE, CRF_RATE = 5., 0.2
 STRAY = -10.  # score at which the CRF starts for n-I after another tag
-# What depends on the tag set, and starts anew with another.
+# These depend on the tag set. With another one they start anew.
 TAG_PARAMETERS = ('emission.w', 'emission.b', 'crf')
 
 
@@ -66,7 +67,7 @@ def elmo_width(config):
 
 
 def word_data():
-    """What the units are fed to, int64 LoD [N, 1]."""
+    """The variable that the units are fed to, int64 LoD [N, 1]."""
     return fluid.data('word', [None, 1], dtype='int64', lod_level=1)
 
 
@@ -87,7 +88,7 @@ def num_dropout_seeds(sizes):
 def _crf(labels):
     """Initial scores of the CRF, [2 + labels, labels]: those of the beginning, of the end, from label to label.
 
-    An n-I that continues no n starts far down, as the learning rate is too low to bring it there.
+    The score of an n-I that continues no n starts far down: the learning rate is too low to bring it there.
     """
     scores = np.zeros([2 + len(labels), len(labels)], dtype='float32')
     for row, (before, _) in enumerate(map(split_label, labels), 2):
@@ -128,12 +129,27 @@ def decoding(sizes, whole):
     return layers.crf_decoding(emission, crf)
 
 
+def decoding_program(sizes, whole):
+    """The program of `decoding`, and its output."""
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        return program, decoding(sizes, whole)
+
+
+def feed(sentences, place, elmo_layers=None):
+    """What `word`, and `elmo_layers` if an ElmoLayers is given, are fed for sentences, lists of ids."""
+    found = {'word': devices.ids_tensor(sentences, place)}
+    if elmo_layers is not None:
+        found['elmo_layers'] = devices.lod_tensor(elmo_layers(sentences), [len(ids) for ids in sentences], place)
+    return found
+
+
 def _same(x):
     return x
 
 
 def mix(scope):
-    """What ELMo's layers count in the trained tagger: {'weights': [L + 1 floats of sum 1], 'gamma': float}."""
+    """The mix of ELMo's layers in the trained tagger: {'weights': [L + 1 floats of sum 1], 'gamma': float}."""
     scalars, gamma = [np.array(scope.find_var(str(name)).get_tensor()) for name in ('ELMo_w', 'ELMo_gamma')]
     weights = np.exp(scalars - scalars.max())
     return {'weights': (weights / weights.sum()).tolist(), 'gamma': float(gamma[0])}

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Tagged sentences in, batches of units and labels out. A unit is a word of the ELMo vocabulary, or an unknown piece.
+"""Tagged sentences in, units and labels out. A unit is a word of the ELMo vocabulary, or an unknown piece of text.
 
 A tagged file is UTF-8, one sentence a line: w1 w2 …<TAB>t1 t2 …, in one of two schemes, which the tags tell apart:
 whole words with bare tags (n), or units with labels (n-B begins a word, n-I goes on with it, O has no tag).
@@ -8,27 +8,24 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import collections
 
-import numpy as np
-import paddle.fluid as fluid
-
+from elmo.segment import HALF_WIDTH, Segmenter
+from elmo.text import InputError, read_lines as text_lines
 from lac_finetune.evaluation import OUTSIDE, chunks, split_label, stray
-from reader import InputError, byte_lines, decode_line, open_binary
-from segment import HALF_WIDTH, Segmenter
 
 Sentence = collections.namedtuple('Sentence', 'words tags place')  # place is file:line
 Example = collections.namedtuple('Example', 'ids labels')  # of the units of a sentence: two lists of int
 
 
 def half_width(text):
-    """The text with its full-width ASCII characters (Ａ１％，（) in half width; other punctuation (。、“《) is left."""
+    """The text with its full-width ASCII characters (Ａ１％，（) in half width. Other punctuation (。、“《) stays."""
     return text.translate(HALF_WIDTH)
 
 
 class Units(object):
     """Cuts text into units and looks them up in an ELMo vocabulary.
 
-    Both the text and the vocabulary are read in half width. So they agree, whichever of ， and , the vocabulary has;
-    of words that differ in width alone the most frequent stands for all. The units themselves keep their width.
+    Both the text and the vocabulary are read in half width. So they agree, whether the vocabulary has ， or ,. Of words
+    that differ in width alone the most frequent stands for all. The units themselves keep their width.
     """
 
     def __init__(self, vocabulary):
@@ -39,7 +36,7 @@ class Units(object):
         self._segment = Segmenter(sorted(self._ids, key=self._ids.get))
 
     def cut(self, text):
-        """The units of a text without white space, a list; joined they are the text."""
+        """The units of a text without white space, a list. Joined they are the text."""
         units, start = [], 0
         for unit in self._segment(half_width(text)):
             units.append(text[start:start + len(unit)])
@@ -75,22 +72,20 @@ class Units(object):
 
 
 def label(tag, begins):
-    """The label of a unit of a word: n -> n-B at its beginning, n-I after that."""
+    """The label of a unit of a word with this tag: n-B if it begins the word, else n-I."""
     return tag if tag == OUTSIDE else tag + ('-B' if begins else '-I')
 
 
 def read_lines(path):
-    """Yields (file:line, text) of each line of a file; InputError for an empty one."""
-    with open_binary(path) as lines:
-        for number, line in enumerate(byte_lines(lines), 1):
-            text, place = decode_line(line, path, number), '%s:%d' % (path, number)
-            if not text.strip():
-                raise InputError('%s: empty line; remove it' % place)
-            yield place, text.rstrip('\r\n')
+    """Yields (file:line, text) of each line of a file; InputError for an empty line."""
+    for place, text, _ in text_lines(path):
+        if not text.strip():
+            raise InputError('%s: empty line; remove it' % place)
+        yield place, text.rstrip('\r\n')
 
 
 class _Scheme(object):
-    """Whether the tags of a file are bare or labels; InputError when it has both."""
+    """Whether the tags of a file are bare tags or labels; InputError if it has both."""
 
     def __init__(self):
         self.labelled = None
@@ -149,18 +144,3 @@ def check_tags(sentences, tags, path):
         for tag in sentence.tags:
             if tag not in known:
                 raise InputError('%s: unknown tag %s; add it to %s or mend the line' % (sentence.place, tag, path))
-
-
-def lod_tensor(sequences, place):
-    """Lists of int as one int64 LoD tensor [N, 1]."""
-    values = np.array([value for sequence in sequences for value in sequence], dtype='int64').reshape(-1, 1)
-    return fluid.create_lod_tensor(values, [[len(sequence) for sequence in sequences]], place)
-
-
-def feed_words(sentences, place, elmo_layers=None):
-    """What network.decoding is fed for sentences, lists of ids; their layers come from an ElmoLayers, if given."""
-    feed = {'word': lod_tensor(sentences, place)}
-    if elmo_layers is not None:
-        lengths = feed['word'].recursive_sequence_lengths()
-        feed['elmo_layers'] = fluid.create_lod_tensor(elmo_layers(sentences), lengths, place)
-    return feed

@@ -1,15 +1,15 @@
 #!/bin/sh
 # The whole story on the PKU People's Daily: a small ELMo, then the tagger without it and with it, and what it gains.
 #   sh lac_finetune/run.sh [option of lac_finetune/train.py]...
-# With --pretrain_elmo_model_path (and the --vocab_path that belongs to it) none is pretrained. All is written to
+# With --elmo_checkpoint (and the --vocab_path that belongs to it) none is pretrained. All is written to
 # lac_finetune/output; a pretraining that was interrupted goes on there, a finished one is used again.
 set -eu
-trap 'exit 130' INT # what is interrupted saves and ends well; the next part is not to follow
+trap 'exit 130' INT # an interrupted part saves and ends well; the next part must not follow
 trap 'exit 143' TERM
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
-. "$root/env.sh"
+. "$root/scripts/env.sh"
 
 # option NAME [WORD]...: the value of --NAME among the words, if it is there.
 option() {
@@ -24,7 +24,8 @@ option() {
 }
 
 case " $* " in *' -h '* | *' --help '*) exec "$PYTHON" "$here/train.py" --help ;; esac
-elmo=$(option pretrain_elmo_model_path "$@")
+elmo=$(option elmo_checkpoint "$@")
+elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
 
 if [ -d "$root/data/pku" ] || sh "$root/data/download.sh"; then
@@ -60,7 +61,7 @@ if [ -z "$elmo" ]; then
     echo "1/3 pretraining a small ELMo: $pretrain"
     # shellcheck disable=SC2086 # $pretrain is several words
     "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
-        --use_gpu "$use_gpu" --para_save_dir "$output/elmo" $pretrain --resume
+        --use_gpu "$use_gpu" --save_dir "$output/elmo" $pretrain --resume
     elmo=$output/elmo/$(cat "$output/elmo/best")
 fi
 
@@ -73,7 +74,7 @@ for use_elmo in False True; do
     # shellcheck disable=SC2086 # $tagger is several words
     "$PYTHON" "$here/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" --test_path "$lac/test.tsv" \
         --vocab_path "$vocabulary" --use_gpu "$use_gpu" $tagger "$@" \
-        --pretrain_elmo_model_path "$elmo" --use_elmo "$use_elmo" --save_dir "$models/elmo_$use_elmo"
+        --elmo_checkpoint "$elmo" --use_elmo "$use_elmo" --save_dir "$models/elmo_$use_elmo"
     step=3
 done
 

@@ -2,68 +2,59 @@
 # -*- coding: utf-8 -*-
 """Trains a segmenter and tagger with or without ELMo, and keeps the model that is best on the dev sentences.
 
-The model directory has all that infer.py needs, and can be moved:
-
-    network/         the decoding network with all parameters, ELMo's among them (fluid.io.save_inference_model)
-    vocabulary.txt   that of ELMo
-    tags.txt         the labels, by number
-    manifest.json    size and sha256 of each of these files
-    settings.json    sizes, flags, scores, and the weights of ELMo's layers
-    log.jsonl, curves.png, confusion.tsv, confusion.png    the figures of the training, and the tags on the test text
-
-After each epoch, what --resume needs goes to a checkpoint in the directory NAME.resume beside it, until the end; there
-log.jsonl and curves.png grow.
+tagger.py says what the model directory holds. Beside it there are log.jsonl, curves.png, confusion.tsv and confusion.png:
+the metrics of the training, and the tags on the test text. After each epoch a checkpoint goes to the directory
+NAME.resume beside the model, until the end; log.jsonl and curves.png grow there.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import contextlib
 import os
 import shutil
-import sys
-import tempfile
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import environment  # noqa: E402, F401  before fluid, which reads it when it is loaded
-import numpy as np  # noqa: E402
-import paddle.fluid as fluid  # noqa: E402
+from project import cli
+import numpy as np
+import paddle.fluid as fluid
 
-import checkpoint  # noqa: E402
-import cli  # noqa: E402
-import devices  # noqa: E402
-import plot  # noqa: E402
-import runlog  # noqa: E402
-from args import CURVES, USE_GPU, VISUALDL  # noqa: E402
-from files import replacing, write_json  # noqa: E402
-from lac_finetune import infer, network  # noqa: E402
-from lac_finetune.elmo import ElmoLayers  # noqa: E402
-from lac_finetune.evaluation import Score  # noqa: E402
-from lac_finetune.reader import (Example, Units, check_tags, feed_words, lod_tensor,  # noqa: E402
-                                 read_tagged, read_tags)
-from reader import InputError, Vocabulary, length_buckets, prefetch  # noqa: E402
+from elmo import checkpoint, curves, devices, flags, rundir, runlog
+from elmo.batching import cut, length_buckets, prefetch
+from elmo.files import replacing, undo_half_a_replacement, write_json
+from elmo.progress import Progress
+from elmo.signals import Stop, Stopped
+from elmo.text import InputError, Vocabulary
+from lac_finetune import network, tagger
+from lac_finetune.elmo import ElmoLayers
+from lac_finetune.evaluation import Score
+from lac_finetune.reader import Example, Units, check_tags, read_tagged, read_tags
 
 LEARNING_RATE = str('learning_rate')  # the variable's name
-# Flags that may change in a run that is resumed.
-HARMLESS = ('resume', 'save_dir', 'log_interval', 'max_epoch', 'patience', 'use_gpu', 'curves', 'visualdl')
+# A resumed run must have the same values of these.
+FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_sentences', 'max_sentence_length',
+         'use_elmo', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout', 'base_learning_rate',
+         'batch_tokens', 'random_seed')
+EXAMPLE = """python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\
+    --test_path data/pku/lac/test.tsv --vocab_path data/pku/vocabulary.txt --elmo_checkpoint checkpoints --save_dir model"""
 
 
 def parse_args(argv=None):
-    parser = cli.ArgumentParser(description='Train a Chinese segmenter and tagger, with ELMo or without.')
+    parser = cli.ArgumentParser('Train a Chinese segmenter and tagger, with ELMo or without.', EXAMPLE)
 
     group = parser.add_argument_group('data')
     for part in ('train', 'dev', 'test'):
-        group.add_argument('--%s_path' % part, required=True, help='tagged sentences: w1 w2 …<TAB>t1 t2 …')
-    group.add_argument('--tag_path', default='', help='the tags that there are, one a line; '
-                       'by default those of the training data')
-    group.add_argument('--vocab_path', required=True, help='vocabulary of ELMo; without ELMo too it makes the units')
+        group.add_argument('--%s_path' % part, required=True, metavar='FILE',
+                           help='tagged sentences: w1 w2 …<TAB>t1 t2 …')
+    group.add_argument('--tag_path', metavar='FILE', default='', help='the tags that there are, one a line; not given: '
+                       'those of the training data')
+    group.add_argument('--vocab_path', required=True, metavar='FILE',
+                       help='vocabulary of ELMo; without ELMo too it makes the units')
     group.add_argument('--max_sentences', type=cli.non_negative_int, default=0,
                        help='train on this many sentences, drawn at random; 0: all')
-    group.add_argument('--max_sentence_length', type=cli.positive_int, default=256,
-                       help='sentences of more units are read in pieces')
+    flags.max_sentence_length(group)
 
     group = parser.add_argument_group('network')
-    group.add_argument('--use_elmo', type=cli.boolean, default=True, help='False: the word embedding alone')
-    group.add_argument('--pretrain_elmo_model_path', metavar='DIR', default='', help='checkpoint of the ELMo')
+    group.add_argument('--use_elmo', default=True, help='False: the word embedding alone', **cli.BOOLEAN)
+    group.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', metavar='DIR', default='',
+                       help='checkpoint of the ELMo, or a directory of checkpoints, of which the newest is taken')
     group.add_argument('--init_from', metavar='DIR', default='',
                        help='start from this model, whatever its tags: with its sizes and ELMo, all but the last layer '
                             'and the CRF')
@@ -80,20 +71,17 @@ def parse_args(argv=None):
     group.add_argument('--max_epoch', type=cli.positive_int, default=15, help='times the sentences are read')
     group.add_argument('--patience', type=cli.positive_int, default=3,
                        help='stop after this many epochs without a better F1 on the dev sentences')
-    group.add_argument('--random_seed', type=cli.number(int, low=0, high=2 ** 31 - 1), default=1,
-                       help='of initial values, order, choice and dropout: the same seed gives the same run')
+    flags.random_seed(group)
 
     group = parser.add_argument_group('run')
-    group.add_argument('--use_gpu', type=cli.boolean, default=None, help=USE_GPU + '; one device is used')
+    flags.use_one_gpu(group)
     group.add_argument('--log_interval', type=cli.positive_int, default=50, help='steps between log lines')
-    group.add_argument('--curves', type=cli.boolean, default=True, help=CURVES + ', and the confusions of the tags')
-    group.add_argument('--visualdl', type=cli.boolean, default=False, help=VISUALDL)
-    group.add_argument('--save_dir', required=True, help='a new directory for the model')
-    group.add_argument('--resume', type=cli.boolean, nargs='?', const=True, default=False,
-                       help='go on after the last whole epoch of the run that was to make save_dir; without one, start')
+    flags.drawing(group)
+    group.add_argument('--save_dir', required=True, metavar='DIR', help='a new directory for the model')
+    flags.resume(group, 'after the last whole epoch of the run that was to make save_dir')
     args = parser.parse_args(argv)
-    if args.use_elmo and not args.init_from and not args.pretrain_elmo_model_path:
-        parser.error('--use_elmo True wants --pretrain_elmo_model_path; --use_elmo False does without')
+    if args.use_elmo and not args.init_from and not args.elmo_checkpoint:
+        parser.error('--use_elmo True wants --elmo_checkpoint; --use_elmo False does without')
     return args
 
 
@@ -105,17 +93,22 @@ def read_gold(path):
     return sentences
 
 
+def choose(sentences, number, random_seed):
+    """`number` of the sentences, drawn at random; all if the number is 0."""
+    order = np.random.RandomState(random_seed).permutation(len(sentences))
+    return [sentences[index] for index in order[:number]] if number else sentences
+
+
 def make_examples(sentences, units, max_length):
     """Training sentences in pieces of max_length: (list of Example, the labels by number).
 
     Labels that never occur (a word of this tag never has a second unit) are left out: the CRF's time goes with the
     square of their number.
     """
-    progress, aligned, split = cli.Progress('cutting into units', len(sentences), 'sentences'), [], 0
+    progress, aligned, split = Progress('cutting into units', len(sentences), 'sentences'), [], 0
     for done, sentence in enumerate(sentences):
         pieces, targets, crossing = units.align(sentence)
-        aligned += [(pieces[start:start + max_length], targets[start:start + max_length])
-                    for start in range(0, len(pieces), max_length)]
+        aligned += [(piece, targets[start:start + max_length]) for start, piece in cut(pieces, max_length)]
         split += crossing
         progress.update(done + 1)
     progress.close()
@@ -127,168 +120,227 @@ def make_examples(sentences, units, max_length):
     return examples, labels
 
 
-def load_model(exe, directory, program):
-    """Loads all parameters of a model but those of its tags; InputError if one is missing or of another shape."""
-    checkpoint.load_variables(exe, directory, 'network', program, [
-        parameter for parameter in program.all_parameters() if parameter.name not in network.TAG_PARAMETERS])
+class Job(object):
+    """What a run is made of and does not change while it trains: flags, device, sentences, sizes, directories.
+
+    Raises:
+        InputError: a flag, a file or a directory is not as it should be.
+    """
+
+    def __init__(self, args):
+        self.args, self.place = args, devices.places(args.use_gpu)[0]
+        self.vocabulary = Vocabulary(args.vocab_path)
+        tags = args.tag_path and read_tags(args.tag_path)
+        sentences, self.dev, self.test = [read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
+        self.train = choose(sentences, args.max_sentences, args.random_seed)
+        if tags:
+            check_tags(self.train, tags, args.tag_path)
+        self.elmo = None  # the checkpoint, if the run starts from one
+        if args.use_elmo and not args.init_from:
+            self.elmo = checkpoint.find(args.elmo_checkpoint, '--elmo_checkpoint')
+        self.sizes = self._sizes()
+        self.directory = args.save_dir.rstrip(os.sep)
+        self.checkpoints = self.directory + '.resume'
+        self._prepare_directories()
+
+    def _sizes(self):
+        """See network.py; the number of labels is not known yet, except from a model."""
+        args = self.args
+        if args.init_from:
+            sizes = tagger.read_settings(args.init_from)['sizes']
+            checkpoint.check_vocabulary(args.init_from, self.vocabulary, sizes)
+            return sizes
+        return {'vocab_size': len(self.vocabulary), 'vocab_sha256': self.vocabulary.sha256,
+                'word_emb_dim': args.word_emb_dim, 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
+                'elmo': checkpoint.read_config(self.elmo, self.vocabulary) if self.elmo else None}
+
+    def _prepare_directories(self):
+        """Makes the directory of checkpoints; InputError unless a model can be written to save_dir."""
+        resume = self.args.resume
+        if not resume and os.path.exists(os.path.join(self.checkpoints, 'latest')):
+            raise InputError('--save_dir %s: is that of an interrupted run; go on with it by --resume, choose another, '
+                             'or delete %s' % (self.directory, self.checkpoints))
+        if resume:
+            undo_half_a_replacement(self.directory)
+        free = not os.path.exists(self.directory) or os.path.isdir(self.directory) and not os.listdir(self.directory)
+        if not free and not (resume and os.path.isdir(self.directory) and os.path.isdir(self.checkpoints)):
+            raise InputError('--save_dir %s: is there already; choose another' % self.directory)
+        rundir.make(self.checkpoints)
 
 
 class Trainer(object):
-    """The training program, one optimizer update a step, and what it is fed.
+    """A run that is going on, in the current scope: the training program, the tagger that it evaluates, and its state.
 
     Args:
-        sizes: see network.py.
-        labels: list of the labels, by number.
-        args: the flags.
-        place: the device.
+        job: a Job.
+
+    Attributes:
+        state: what a checkpoint keeps beside parameters and optimizer: step, epoch, best dev F1, learning rate …
     """
 
-    def __init__(self, sizes, labels, args, place):
-        self.sizes, self.args, self.step = sizes, args, 0
+    def __init__(self, job):
+        self.job, self.args = job, job.args
+        units = Units(job.vocabulary)
+        self.examples, self.labels = make_examples(job.train, units, self.args.max_sentence_length)
+        self.sizes = dict(job.sizes, num_labels=len(self.labels))
+        self._build()
+        self._load()
+        self.elmo_layers = self._elmo_layers() if self.sizes['elmo'] else None
+        decoder = tagger.Decoder(self.exe, self.sizes, self.elmo_layers, self.args.batch_tokens,
+                                 self.args.max_sentence_length)
+        self.tagger = tagger.Tagger(decoder, units, self.labels)
+        fixed = {name: getattr(self.args, name) for name in FIXED}
+        fixed.update(train_units=sum(len(example.ids) for example in self.examples), elmo_checkpoint=job.elmo)
+        self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
+                      'learning_rate': self.args.base_learning_rate}
+        self.saver = checkpoint.Saver(self.exe, self.program, self.optimizer_variables, job.checkpoints, keep=1)
+
+    def _build(self):
+        """The training program: one optimizer update a step."""
+        args = self.args
         self.program, startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
-            loss = network.training(sizes, labels, args.dropout, args.random_seed)
-            self.learning_rate = args.base_learning_rate
-            variable = fluid.layers.create_global_var([1], self.learning_rate, 'float32', persistable=True,
-                                                      name=LEARNING_RATE)
-            fluid.optimizer.Adam(variable, lazy_mode=True,
-                                 grad_clip=fluid.clip.GradientClipByGlobalNorm(5.)).minimize(loss)
-        self.exe = fluid.Executor(place)
+            loss = network.training(self.sizes, self.labels, args.dropout, args.random_seed)
+            rate = fluid.layers.create_global_var([1], args.base_learning_rate, 'float32', persistable=True,
+                                                  name=LEARNING_RATE)
+            clip = fluid.clip.GradientClipByGlobalNorm(5.)
+            fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip).minimize(loss)
+            self.optimizer_variables = checkpoint.optimizer_variables(self.program)
+        self.exe = fluid.Executor(self.job.place)
         self.exe.run(startup)
         self.loss = loss.name
-        self.executor = devices.Executor(self.program, [place], loss.name)
+        self.executor = devices.Executor(self.program, [self.job.place], loss.name)
 
-    def halve_learning_rate(self):
-        """Halves it three times at most: with few sentences, F1 goes up and down long before it is at its best."""
-        self.learning_rate = max(self.learning_rate / 2, self.args.base_learning_rate / 8)
-        fluid.global_scope().find_var(LEARNING_RATE).get_tensor().set(
-            np.array([self.learning_rate], dtype='float32'), self.exe.place)
+    def _load(self):
+        """Loads ELMo's parameters, or all but those of the tags from the model that --init_from names."""
+        whole, _ = network.decoding_program(self.sizes, whole=True)
+        if self.args.init_from:
+            kept = [parameter for parameter in whole.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
+            checkpoint.load_variables(self.exe, self.args.init_from, 'network', whole, kept)
+            print('loaded %s' % self.args.init_from)
+        elif self.job.elmo:
+            names = checkpoint.load_parameters(self.exe, self.job.elmo, whole, self.sizes['elmo'], self.job.vocabulary)
+            print('loaded %s: %s' % (self.job.elmo, ' '.join(names)))
 
-    def feeds(self, examples, elmo_layers, epoch):
-        """Yields what each step of an epoch is fed; the order and the dropout follow from the seed and the epoch."""
-        random = np.random.RandomState((self.args.random_seed, epoch))
-        for batch in length_buckets([len(example.ids) for example in examples], self.args.batch_tokens, random):
-            feed = feed_words([examples[index].ids for index in batch], self.exe.place, elmo_layers)
-            feed['target'] = lod_tensor([examples[index].labels for index in batch], self.exe.place)
-            if self.args.dropout:
+    def _elmo_layers(self):
+        layers = ElmoLayers(self.job.place, self.sizes['elmo'], os.path.dirname(os.path.abspath(self.job.directory)))
+        layers.prepare([example.ids for example in self.examples], self.args.batch_tokens)
+        return layers
+
+    def restore(self):
+        """Goes on from the newest whole checkpoint, if there is one, and opens what tells of the run."""
+        path = checkpoint.newest_whole(self.job.checkpoints)
+        if path:
+            kinds = {key: type(value) for key, value in self.state.items()}
+            self.state = checkpoint.load_state(self.exe, path, self.program, self.optimizer_variables,
+                                               self.state['flags'], kinds)
+            checkpoint.load_variables(self.exe, path, '', self.program, self.program.all_parameters())
+            print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
+        self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)
+        self.curves = curves.Curves(self.job.checkpoints, self.args.curves)
+
+    def batches(self):
+        """Yields what each step of an epoch is fed. The order and the dropout follow from the seed and the epoch."""
+        args, random = self.args, np.random.RandomState((self.args.random_seed, self.state['epoch']))
+        for batch in length_buckets([len(example.ids) for example in self.examples], args.batch_tokens, random):
+            feed = network.feed([self.examples[index].ids for index in batch], self.job.place, self.elmo_layers)
+            feed['target'] = devices.ids_tensor([self.examples[index].labels for index in batch], self.job.place)
+            if args.dropout:
                 number = network.num_dropout_seeds(self.sizes)
                 feed['dropout_seeds'] = random.randint(1, 2 ** 31 - 1, number).astype('int32')
             yield feed
 
-    def train(self, examples, elmo_layers, epoch, run_log):
-        """Trains an epoch (from 0), with a log line every log_interval steps.
-
-        Args:
-            examples: list of Example.
-            elmo_layers: an ElmoLayers, or None.
-            run_log: a runlog.RunLog.
-        """
-        lengths = [len(example.ids) for example in examples]
-        total = self.args.max_epoch * len(length_buckets(lengths, self.args.batch_tokens))
-        losses, units, begin = [], 0, time.time()
-        for feed in prefetch(self.feeds(examples, elmo_layers, epoch)):
-            losses.append(float(self.executor.run([self.loss], [feed])[0]))
-            units += feed['word'].shape()[0]
-            self.step += 1
-            if self.step % self.args.log_interval == 0:
-                seconds, loss = time.time() - begin, np.mean(losses)
+    def train_epoch(self):
+        """Trains an epoch, with a log line every log_interval steps; returns the number of the last step."""
+        args, step, epoch = self.args, self.state['step'], self.state['epoch'] + 1
+        lengths = [len(example.ids) for example in self.examples]
+        total = args.max_epoch * len(length_buckets(lengths, args.batch_tokens))
+        window, start = runlog.Window(), time.time()
+        for feed in prefetch(self.batches()):
+            loss = self.executor.run([self.loss], [feed])[0]
+            window.add(feed['word'].shape()[0], loss, time.time() - start)
+            step, start = step + 1, time.time()
+            if step % args.log_interval == 0:
                 print('epoch %d step %d/%d loss %.4f, learning rate %.6f, %d units/s, %s left'
-                      % (epoch + 1, self.step, total, loss, self.learning_rate, units / seconds,
-                         cli.duration((total - self.step) * seconds / len(losses))))
-                run_log.write('train', self.step, epoch + 1, loss=loss, learning_rate=self.learning_rate,
-                              tokens_per_second=units / seconds)
-                losses, units, begin = [], 0, time.time()
+                      % (epoch, step, total, window.loss, self.state['learning_rate'], window.tokens_per_second,
+                         window.time_left(total - step)))
+                self.run_log.write('train', step, epoch, loss=window.loss, learning_rate=self.state['learning_rate'],
+                                   tokens_per_second=window.tokens_per_second)
+                window = runlog.Window()
+        return step
+
+    def evaluate(self):
+        """The Score on the dev sentences."""
+        self.tagger.stray = 0
+        return evaluate(self.tagger, self.job.dev)
+
+    def end_epoch(self, step, score, seconds):
+        """Logs an epoch, saves the model if it is the best so far, and the checkpoint to go on from."""
+        state = self.state
+        state.update(epoch=state['epoch'] + 1, step=step)
+        print('dev epoch %d step %d %s, %d I without B, %d sentences in %.1f s'
+              % (state['epoch'], step, score, self.tagger.stray, len(self.job.dev), seconds))
+        self.run_log.write('dev', step, state['epoch'], **score.metrics())
+        if score.f1 > state['best_dev_f1']:
+            state.update(best_dev_f1=score.f1, best_epoch=state['epoch'])
+            self._save_model()
+        elif score.f1 < state['best_dev_f1']:
+            self._halve_learning_rate()
+        self.saver.save(state)
+        self.curves.draw()
+
+    def _save_model(self):
+        args = self.args
+        settings = {'sizes': self.sizes, 'flags': vars(args), 'batch_tokens': args.batch_tokens,
+                    'max_length': args.max_sentence_length, 'dev_f1': self.state['best_dev_f1'],
+                    'elmo_mix': network.mix(fluid.global_scope()) if self.sizes['elmo'] else None}
+        with checkpoint.resumable():
+            tagger.save(self.exe, self.job.directory, self.job.vocabulary, self.labels, settings)
+        print('saved %s, the best so far' % self.job.directory)
+
+    def _halve_learning_rate(self):
+        """Halves it three times at most: with few sentences, F1 goes up and down long before it is at its best."""
+        rate = max(self.state['learning_rate'] / 2, self.args.base_learning_rate / 8)
+        self.state['learning_rate'] = rate
+        fluid.global_scope().find_var(LEARNING_RATE).get_tensor().set(np.array([rate], dtype='float32'), self.job.place)
+
+    def finished(self):
+        state = self.state
+        return state['epoch'] >= self.args.max_epoch or state['epoch'] - state['best_epoch'] >= self.args.patience
 
 
-def save(exe, directory, vocabulary, labels, settings):
-    """Writes the model directory beside its place, then puts it there."""
-    temporary, old = directory + '.saving', directory + '.old'
-    program, path = infer.build_decoding(settings['sizes'], whole=True)  # anew: saving adds to the program
-    with checkpoint.writing(directory, temporary):
-        fluid.io.save_inference_model(os.path.join(temporary, 'network'), ['word'], [path], exe, program)
-        checkpoint.check_saved(os.path.join(temporary, 'network'), program.all_parameters())
-        shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
-        with replacing(os.path.join(temporary, 'tags.txt')) as output:
-            output.write(''.join(label + '\n' for label in labels))
-        checkpoint.write_manifest(temporary)
-        write_json(os.path.join(temporary, 'settings.json'), settings)  # the test score is added to it later
-    shutil.rmtree(old, ignore_errors=True)
-    if os.path.isdir(directory):
-        os.rename(directory, old)
-    os.rename(temporary, directory)
-    shutil.rmtree(old, ignore_errors=True)
+def fit(trainer, stop):
+    """Trains epoch by epoch and keeps the best model; False if a signal asked to stop before the end."""
+    while not trainer.finished():
+        try:
+            with stop.at_once():
+                step, start = trainer.train_epoch(), time.time()
+                score = trainer.evaluate()
+        except Stopped:
+            print('stopped by %s; to go on after epoch %d: the same command with --resume'
+                  % (stop.requested, trainer.state['epoch']))
+            return False
+        trainer.end_epoch(step, score, time.time() - start)
+    trainer.curves.draw(last=True)
+    if trainer.state['epoch'] < trainer.args.max_epoch:
+        print('stopped: %d epochs without a better dev F1' % trainer.args.patience)
+    return True
 
 
-def prepare_directory(directory, resume):
-    """Makes and returns the directory of checkpoints beside; InputError unless a model can be written to `directory`."""
-    checkpoints, old = directory + '.resume', directory + '.old'
-    try:
-        if not resume and os.path.exists(os.path.join(checkpoints, 'latest')):
-            raise InputError('--save_dir %s: is that of an interrupted run; go on with it by --resume, choose another, '
-                             'or delete %s' % (directory, checkpoints))
-        if resume and os.path.isdir(old) and not os.path.isdir(directory):
-            os.rename(old, directory)  # killed between two renamings, see save
-        if os.path.isfile(directory) or (os.path.isdir(directory) and os.listdir(directory) and
-                                         not (resume and os.path.isdir(checkpoints))):
-            raise InputError('--save_dir %s: is there already; choose another' % directory)
-        if not os.path.isdir(checkpoints):
-            os.makedirs(checkpoints)
-        tempfile.TemporaryFile(dir=checkpoints).close()
-    except (IOError, OSError) as error:
-        raise InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
-    return checkpoints
-
-
-def evaluate(tagger, sentences):
+def evaluate(run, sentences):
     """The Score of a Tagger on gold sentences, from their raw text."""
-    score, progress = Score(), cli.Progress('evaluate', len(sentences), 'sentences')
-    for start in range(0, len(sentences), 1000):
-        gold = sentences[start:start + 1000]
-        for sentence, words in zip(gold, tagger([''.join(sentence.words) for sentence in gold])):
+    score, progress = Score(), Progress('evaluate', len(sentences), 'sentences')
+    for start, gold in cut(sentences, 1000):
+        for sentence, words in zip(gold, run([''.join(sentence.words) for sentence in gold])):
             score.add(words, list(zip(sentence.words, sentence.tags)))
         progress.update(start + len(gold))
     progress.close()
     return score
 
 
-def choose(sentences, number, random_seed):
-    """So many of the sentences, drawn at random; all if the number is 0."""
-    order = np.random.RandomState(random_seed).permutation(len(sentences))
-    return [sentences[index] for index in order[:number]] if number else sentences
-
-
-def train(args):
-    place = devices.places(args.use_gpu)[0]
-    vocabulary = Vocabulary(args.vocab_path)
-    tags = args.tag_path and read_tags(args.tag_path)
-    train_sentences, dev_sentences, test_sentences = [
-        read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
-    train_sentences = choose(train_sentences, args.max_sentences, args.random_seed)
-    if tags:
-        check_tags(train_sentences, tags, args.tag_path)
-
-    elmo = None
-    if args.init_from:
-        sizes = infer.read_settings(args.init_from)['sizes']
-        checkpoint.check_vocabulary(args.init_from, vocabulary, sizes)
-    else:
-        if args.use_elmo:
-            elmo = checkpoint.find(args.pretrain_elmo_model_path, '--pretrain_elmo_model_path')
-        sizes = {'vocab_size': len(vocabulary), 'vocab_sha256': vocabulary.sha256, 'word_emb_dim': args.word_emb_dim,
-                 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
-                 'elmo': checkpoint.read_config(elmo, vocabulary) if elmo else None}
-    args.save_dir = args.save_dir.rstrip(os.sep)
-    checkpoints = prepare_directory(args.save_dir, args.resume)
-    with contextlib.closing(checkpoint.lock(checkpoints, '--save_dir')):
-        if fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):
-            keep_log(checkpoints, args.save_dir)
-            report(args.save_dir, place, test_sentences, args.curves)
-            shutil.rmtree(checkpoints)
-
-
 def keep_log(checkpoints, directory):
     """Copies what tells of the training from the directory of checkpoints to that of the model."""
-    for name in (runlog.NAME, plot.CURVES):
+    for name in (runlog.NAME, curves.NAME):
         if os.path.exists(os.path.join(checkpoints, name)):
             shutil.copyfile(os.path.join(checkpoints, name), os.path.join(directory, name))
     if os.path.isdir(os.path.join(checkpoints, runlog.SCALARS)):
@@ -296,96 +348,37 @@ def keep_log(checkpoints, directory):
         shutil.copytree(os.path.join(checkpoints, runlog.SCALARS), os.path.join(directory, runlog.SCALARS))
 
 
-def fit(args, place, vocabulary, sizes, elmo, train_sentences, dev_sentences, checkpoints):
-    """Trains epoch by epoch and keeps the best model in save_dir; False if a signal asked to stop before the end.
-
-    Args:
-        sizes: see network.py; the number of labels is added.
-        elmo: a checkpoint of ELMo to start from, or None.
-        checkpoints: the directory of checkpoints, from which it goes on if it has one.
-    """
-    units, elmo_layers = Units(vocabulary), None
-    examples, labels = make_examples(train_sentences, units, args.max_sentence_length)
-    sizes['num_labels'] = len(labels)
-
-    trainer = Trainer(sizes, labels, args, place)
-    whole, _ = infer.build_decoding(sizes, whole=True)
-    if args.init_from:
-        load_model(trainer.exe, args.init_from, whole)
-        print('loaded %s' % args.init_from)
-    elif elmo:
-        names = checkpoint.load_parameters(trainer.exe, elmo, whole, sizes['elmo'], vocabulary)
-        print('loaded %s: %s' % (elmo, ' '.join(names)))
-    if sizes['elmo']:
-        elmo_layers = ElmoLayers(place, sizes['elmo'], os.path.dirname(os.path.abspath(args.save_dir)))
-        elmo_layers.prepare([example.ids for example in examples], args.batch_tokens)
-
-    program, path = infer.build_decoding(sizes, whole=False)
-    tagger = infer.Tagger(trainer.exe, program, path, units, labels, args.batch_tokens, args.max_sentence_length,
-                          elmo_layers)
-    fixed = {name: value for name, value in vars(args).items() if name not in HARMLESS}
-    fixed.update(train_units=sum(len(example.ids) for example in examples), elmo_checkpoint=elmo)
-    state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
-             'learning_rate': args.base_learning_rate}
-    with cli.Stop() as stop:
-        resumed = checkpoint.newest_whole(checkpoints)
-        if resumed:
-            state = checkpoint.load_state(trainer.exe, resumed, trainer.program, fixed,
-                                          {key: type(value) for key, value in state.items()})
-            checkpoint.load_variables(trainer.exe, resumed, '', trainer.program, trainer.program.all_parameters())
-            trainer.step, trainer.learning_rate = state['step'], state['learning_rate']
-            print('loaded %s: goes on after epoch %d' % (resumed, state['epoch']))
-        run_log = runlog.RunLog(checkpoints, state['step'], args.visualdl)
-        curves = plot.Curves(checkpoints, args.curves)
-        while state['epoch'] < args.max_epoch and state['epoch'] - state['best_epoch'] < args.patience:
-            try:
-                with stop.at_once():
-                    trainer.train(examples, elmo_layers, state['epoch'], run_log)
-                    start, tagger.stray = time.time(), 0
-                    score = evaluate(tagger, dev_sentences)
-            except cli.Stopped:
-                print('stopped by %s; to go on after epoch %d: the same command with --resume'
-                      % (stop.requested, state['epoch']))
-                return False
-            state.update(epoch=state['epoch'] + 1, step=trainer.step)
-            print('dev epoch %d step %d %s, %d I without B, %d sentences in %.1f s'
-                  % (state['epoch'], trainer.step, score, tagger.stray, len(dev_sentences), time.time() - start))
-            run_log.write('dev', trainer.step, state['epoch'], **score.figures())
-            if score.f1 > state['best_dev_f1']:
-                state.update(best_dev_f1=score.f1, best_epoch=state['epoch'])
-                save(trainer.exe, args.save_dir, vocabulary, labels, {
-                    'sizes': sizes, 'flags': vars(args), 'batch_tokens': args.batch_tokens,
-                    'max_length': args.max_sentence_length, 'dev_f1': score.f1,
-                    'elmo_mix': network.mix(fluid.global_scope()) if sizes['elmo'] else None})
-                print('saved %s, the best so far' % args.save_dir)
-            elif score.f1 < state['best_dev_f1']:
-                trainer.halve_learning_rate()
-            state['learning_rate'] = trainer.learning_rate
-            checkpoint.save(trainer.exe, trainer.program, None, state, checkpoints, keep=1)
-            curves.draw()
-        curves.draw(last=True)
-        if state['epoch'] < args.max_epoch:
-            print('stopped: %d epochs without a better dev F1' % args.patience)
-    return True
-
-
-def report(directory, place, test_sentences, pictures):
-    """Prints the test scores of a model, as it is saved and for the only time; adds its F1 and confusions to it."""
-    score = evaluate(infer.load(directory, place), test_sentences)
-    print('test %s, %d sentences' % (score, len(test_sentences)))
+def report(job):
+    """Prints the test scores of the model, as it is saved and for the only time; adds its F1 and confusions to it."""
+    score = evaluate(tagger.load(job.directory, job.place), job.test)
+    print('test %s, %d sentences' % (score, len(job.test)))
     print('most often confused: %s' % ', '.join('%s as %s %d' % error for error in score.errors(5)))
     tags, counts = score.confusion_table()
-    with replacing(os.path.join(directory, 'confusion.tsv')) as output:
+    with replacing(os.path.join(job.directory, 'confusion.tsv')) as output:
         output.write('gold\\found\t%s\n' % '\t'.join(tags))
         output.writelines('%s\t%s\n' % (tag, '\t'.join(map(str, row))) for tag, row in zip(tags, counts))
-    if pictures:
-        plot.draw_confusion(tags, counts, os.path.join(directory, 'confusion.png'))
-    settings = dict(infer.read_settings(directory), test_f1=score.f1)
-    write_json(os.path.join(directory, 'settings.json'), settings)
+    if job.args.curves:
+        curves.draw_confusion(tags, counts, os.path.join(job.directory, 'confusion.png'))
+    settings = dict(tagger.read_settings(job.directory), test_f1=score.f1)
+    write_json(os.path.join(job.directory, 'settings.json'), settings)
     mix = settings['elmo_mix']
     if mix:
         weights = ' '.join('%.3f' % weight for weight in mix['weights'])
         print('ELMo mix: layers %s, gamma %.3f' % (weights, mix['gamma']))
+
+
+def train(args):
+    """Trains as the flags say, then tests the best model."""
+    job = Job(args)
+    with rundir.locked(job.checkpoints):
+        trainer = Trainer(job)
+        with Stop() as stop:
+            trainer.restore()
+            through = fit(trainer, stop)
+        if through:
+            keep_log(job.checkpoints, job.directory)
+            report(job)
+            shutil.rmtree(job.checkpoints)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-PYTHON_VERSIONS=3.10 VENV=$root/.venv-fluid2 REQUIREMENTS=$root/requirements-gpu-2.txt
+PYTHON_VERSIONS=3.10 VENV=$root/.venv-fluid2 REQUIREMENTS=$root/requirements/gpu-2.4.txt
 library=$VENV.cuda/libcudart.so.10.2
 if [ ! -e "$library" ]; then
     echo "fetching the wheel of torch for $library"

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
+from project import ROOT
+from helpers import run, write_lines
 import bilm
-import checkpoint
-from conftest import ROOT, write_lines
-from reader import Vocabulary
-from test_train import run
+from elmo import checkpoint
+from elmo.text import Vocabulary
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures('fresh_scope')
 def adapt(corpus, *flags, **environment):
     """Runs adapt.sh: (exit code, output, errors)."""
     environment = dict(os.environ, PYTHON=sys.executable, LC_ALL='C.UTF-8', **environment)
-    command = ['sh', os.path.join(ROOT, 'adapt.sh'), '--learning_rate', '0.5', '--batch_size', '4', '--num_steps', '8',
+    command = ['sh', os.path.join(ROOT, 'tools', 'adapt.sh'), '--learning_rate', '0.5', '--batch_size', '4', '--num_steps', '8',
                '--curves', 'False'] + list(flags)
     process = subprocess.Popen(command, env={str(name): str(value) for name, value in environment.items()},
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -11,30 +11,15 @@ import sys
 import paddle.fluid as fluid
 import pytest
 
-import checkpoint
-import cli
-import evaluate
-import train
+from project import ROOT
+from helpers import refused, refused_training, write_lines
 from args import parse_args
-from conftest import ROOT, write_lines
+from elmo import checkpoint, cli
 from reader import BucketedReader
+from tools import evaluate
+import train
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
-
-
-def refused(capsys, main):
-    """Runs a command that must be refused, and returns its line on stderr."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        cli.run(main)
-    assert stop.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and ': error: ' in lines[0]
-    return lines[0]
-
-
-def refused_training(corpus, capsys, **flags):
-    return refused(capsys, lambda: train.train(parse_args(corpus.flags(**flags))))
 
 
 @pytest.mark.parametrize('flag, value', [
@@ -56,7 +41,7 @@ def test_boolean_flags():
 
 
 def test_both_ways_of_loading(corpus, capsys):
-    assert '--load_dir' in refused_training(corpus, capsys, load_dir='a', load_pretraining_params='b')
+    assert '--resume_from' in refused_training(corpus, capsys, load_dir='a', load_pretraining_params='b')
 
 
 @pytest.mark.skipif(fluid.is_compiled_with_cuda(), reason='needs a fluid without CUDA')
@@ -110,9 +95,9 @@ def test_vocabulary(corpus, capsys):
     assert path + ':5: ' in refused_training(corpus, capsys, vocab_path=path)
 
 
-def test_para_save_dir_that_cannot_be_written(corpus, capsys):
+def test_save_dir_that_cannot_be_written(corpus, capsys):
     path = os.path.join(write_lines(corpus.directory.join('file'), ['x']), 'checkpoints')
-    assert path in refused_training(corpus, capsys, para_save_dir=path)
+    assert path in refused_training(corpus, capsys, save_dir=path)
 
 
 @pytest.fixture
@@ -134,7 +119,7 @@ def test_checkpoints_that_do_not_fit(corpus, capsys, trained):
     other = str(corpus.directory.join('other'))
 
     def line(**flags):
-        return refused_training(corpus, capsys, para_save_dir=other, **flags)
+        return refused_training(corpus, capsys, save_dir=other, **flags)
 
     for load in ('load_dir', 'load_pretraining_params'):
         found = line(hidden_size=9, **{load: trained})
@@ -160,14 +145,14 @@ def test_checkpoints_that_do_not_fit(corpus, capsys, trained):
 
 def test_evaluate(corpus, capsys, monkeypatch, trained):
     def line(**flags):
-        values = dict(load_dir=trained, test_path=corpus.test_path, vocab_path=corpus.vocab_path, use_gpu='False')
+        values = dict(checkpoint=trained, test_path=corpus.test_path, vocab_path=corpus.vocab_path, use_gpu='False')
         values.update(flags)
         monkeypatch.setattr('sys.argv', ['evaluate.py'] + [
             text for name, value in values.items() for text in ('--' + name, value)])
         return refused(capsys, evaluate.main)
 
-    assert 'nowhere' in line(load_dir='nowhere')
-    assert 'holds no checkpoint' in line(load_dir=str(corpus.directory))
+    assert 'nowhere' in line(checkpoint='nowhere')
+    assert 'holds no checkpoint' in line(checkpoint=str(corpus.directory))
     assert 'none.txt' in line(test_path='none.txt')
     assert 'batch_tokens' in line(batch_tokens='0')
     unwritable = os.path.join(corpus.test_path, 'table.tsv')
@@ -181,11 +166,12 @@ def test_evaluate(corpus, capsys, monkeypatch, trained):
     assert 'bilm.json' in line()
 
 
-@pytest.mark.parametrize('script', ['train.py', 'evaluate.py'])
+@pytest.mark.parametrize('script', ['train.py', 'tools/evaluate.py'])
 def test_as_a_command(corpus, script):
     process = subprocess.Popen([sys.executable, os.path.join(ROOT, script), '--use_gpu', 'vielleicht',
                                 '--test_path', '没有'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     output, errors = process.communicate()
     assert process.returncode == 2 and not output
+    name = os.path.basename(script)
     assert errors.decode('utf-8').splitlines() == [
-        "%s: error: argument --use_gpu: expected True or False, got 'vielleicht' (see %s --help)" % (script, script)]
+        "%s: error: argument --use_gpu: expected True or False, got 'vielleicht' (see %s --help)" % (name, name)]

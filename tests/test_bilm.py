@@ -10,67 +10,11 @@ import paddle.fluid as fluid
 import pytest
 from six.moves import range
 
+from helpers import CONFIG, SENTENCES, Model
 import bilm
 import numpy_bilm
 
-CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15)
-SENTENCES = [[0, 5, 6, 7, 1], [0, 9, 1], [0, 3, 3, 8, 12, 22, 4, 1]]
-
 pytestmark = pytest.mark.usefixtures('fresh_scope')
-
-
-def lod_tensor(sequences):
-    rows = np.array([id for sequence in sequences for id in sequence], dtype='int64').reshape(-1, 1)
-    return fluid.create_lod_tensor(rows, [[len(sequence) for sequence in sequences]], fluid.CPUPlace())
-
-
-def feed_of(sentences, **others):
-    return dict(others, tokens=lod_tensor([sentence[:-1] for sentence in sentences]),
-                next_tokens=lod_tensor([sentence[1:] for sentence in sentences]))
-
-
-class Model(object):
-    """A language model with random parameters, large enough that both clips are active."""
-
-    def __init__(self, config=CONFIG, dropout=0., **options):
-        self.program, startup = fluid.Program(), fluid.Program()
-        with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
-            self.losses = bilm.language_model(config, dropout, **options)
-            self.loss = sum(fluid.layers.reduce_sum(loss) for loss in self.losses)
-            fluid.backward.append_backward(self.loss)
-        self.exe = fluid.Executor(fluid.CPUPlace())
-        self.exe.run(startup)
-        random = np.random.RandomState(0)
-        self.values = {}
-        for parameter in self.program.all_parameters():
-            tensor = fluid.global_scope().find_var(parameter.name).get_tensor()
-            value = np.array(tensor) + random.randn(*parameter.shape) * 0.5
-            tensor.set(value.astype('float32'), fluid.CPUPlace())
-            self.values[parameter.name] = np.array(tensor).astype('float64')
-
-    def run(self, fetched, sentences=SENTENCES, **feed):
-        results = self.exe.run(self.program, feed=feed_of(sentences, **feed), fetch_list=fetched, return_numpy=False)
-        return [np.array(result) for result in results]
-
-    def gradient(self, name, **feed):
-        """The gradient of a parameter, a sparse one made dense."""
-        gradient = name + '@GRAD'
-        if self.program.global_block().var(gradient).type != fluid.core.VarDesc.VarType.SELECTED_ROWS:
-            return self.run([gradient], **feed)[0]
-        program = self.program.clone()
-        block = program.global_block()
-        merged = block.create_var(name=str('merged'), type=fluid.core.VarDesc.VarType.SELECTED_ROWS)
-        block.append_op(type='merge_selected_rows', inputs={'X': gradient}, outputs={'Out': merged})
-        merged.persistable = True
-        self.exe.run(program, feed=feed_of(SENTENCES, **feed))
-        selected = fluid.global_scope().find_var('merged').get_selected_rows()
-        dense = np.zeros(self.values[name].shape)
-        dense[selected.rows()] = np.array(selected.get_tensor())
-        return dense
-
-    def layer_outputs(self):
-        """Names of the projections of fw layers 1, 2, then bw layers 1, 2, before the residual connection."""
-        return [op.output('Projection')[0] for op in self.program.global_block().ops if op.type == 'lstmp']
 
 
 @pytest.fixture(params=[False, True], ids=['whole', 'in parts'])
@@ -80,9 +24,9 @@ def vocabulary(request, monkeypatch):
 
 
 @pytest.mark.usefixtures('vocabulary')
-@pytest.mark.parametrize('training', [False, True])
-def test_loss_equals_numpy_and_both_clips_are_active(training):
-    model = Model(training=training)
+@pytest.mark.parametrize('manual_gradient', [False, True])
+def test_loss_equals_numpy_and_both_clips_are_active(manual_gradient):
+    model = Model(manual_gradient=manual_gradient)
     expected = [numpy_bilm.cross_entropy(sentence, model.values, CONFIG) for sentence in SENTENCES]
     for loss, reference in zip(model.run(model.losses), zip(*expected)):
         np.testing.assert_allclose(loss[:, 0], np.concatenate(reference), atol=1e-5)
@@ -105,9 +49,9 @@ def test_hidden_states_of_each_layer_and_direction_equal_numpy():
 @pytest.mark.parametrize('name', ['embedding_para', 'fw_layer1_gate_w', 'bw_layer2_gate_w', 'lstmp_0.w_0', 'lstmp_1.w_1',
                                   'lstmp_2.b_0', 'lstmp_3.w_0', 'softmax_weight', 'softmax_bias'])
 @pytest.mark.usefixtures('vocabulary')
-@pytest.mark.parametrize('training', [False, True])
-def test_gradient_equals_finite_differences_of_numpy(name, training):
-    model = Model(training=training)
+@pytest.mark.parametrize('manual_gradient', [False, True])
+def test_gradient_equals_finite_differences_of_numpy(name, manual_gradient):
+    model = Model(manual_gradient=manual_gradient)
     gradient = model.gradient(name)
 
     def loss():

@@ -10,15 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
+from helpers import parameters, refused, run, same, write_lines
 import bilm
-import checkpoint
-import convert
-import embed
-from conftest import write_lines
+from elmo import arrays, checkpoint
+from elmo.embedder import Embedder
+from elmo.text import InputError, Vocabulary
 from numpy_bilm import sigmoid
-from reader import InputError, Vocabulary
-from test_bad_input import refused
-from test_train import parameters, run, same
+from tools import convert
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 WORDS = ['词3', '词0', '词7', '词19']
@@ -66,13 +64,14 @@ def test_tensorflow_makes_the_same_vectors_of_the_weights(trained):
                 outputs.append(x)
             halves.append([output[1:][::-1 if number else 1] for output in outputs])
         assert source['softmax/W'].shape == (20, 4) and source['softmax/b'].shape == (20,)
-    found, = embed.Embedder(ours, vocabulary, 'all')([WORDS])
+    found, = Embedder(ours, vocabulary, 'all')([WORDS])
     np.testing.assert_allclose(found, [np.hstack(pair) for pair in zip(*halves)], atol=1e-6)
 
 
 @pytest.mark.parametrize('rows', [3, 10 ** 6])  # in blocks, and whole
 def test_there_and_back(trained, monkeypatch, rows):
-    monkeypatch.setattr(convert, 'ROWS', rows)
+    for module in (arrays, convert):
+        monkeypatch.setattr(module, 'ROWS', rows)
     ours, directory, back = paths(trained)
     convert.to_bilm(ours, directory)
     convert.from_bilm(directory, back, 0, 1)
@@ -82,7 +81,7 @@ def test_there_and_back(trained, monkeypatch, rows):
         np.testing.assert_allclose(after[name], before[name], atol=1e-6, err_msg=name)
     assert bilm.read_config(back) == {name: value for name, value in bilm.read_config(checkpoint.find(ours)).items()
                                       if name != 'vocab_sha256'}
-    run(trained, max_steps=1, load_pretraining_params=back, para_save_dir=trained.directory.join('more'))
+    run(trained, max_steps=1, load_pretraining_params=back, save_dir=trained.directory.join('more'))
 
 
 def test_an_encoder_alone(trained):
@@ -106,7 +105,8 @@ def test_npz(trained):
 
 @pytest.mark.parametrize('rows', [3, 10 ** 6])
 def test_another_vocabulary(trained, monkeypatch, rows):
-    monkeypatch.setattr(convert, 'ROWS', rows)
+    for module in (arrays, convert):
+        monkeypatch.setattr(module, 'ROWS', rows)
     ours, _, back = paths(trained)
     old, config = Vocabulary(trained.vocab_path), bilm.read_config(checkpoint.find(ours))
     words = ['新', '词3', '</S>', '<UNK>', '词0', '<S>', '又', '词16']
@@ -120,7 +120,7 @@ def test_another_vocabulary(trained, monkeypatch, rows):
     assert same(after, before)
     assert bilm.read_config(back) == dict(config, vocab_size=8, vocab_sha256=new.sha256, bos_id=5, eos_id=2)
     sentence = ['词3', '词0', '词16', '词3']
-    np.testing.assert_array_equal(*[embed.Embedder(path, vocabulary, 'all')([sentence])[0]
+    np.testing.assert_array_equal(*[Embedder(path, vocabulary, 'all')([sentence])[0]
                                     for path, vocabulary in ((ours, old), (back, new))])
 
 
@@ -154,9 +154,9 @@ def test_bad_input(trained, capsys, monkeypatch):
         options.write(json.dumps(dict(whole, lstm=dict(whole['lstm'], **change))))
         assert message in line('from_bilm', directory, back)
     options.write('[]')
-    assert 'weights.hdf5: not the weights' in line('from_bilm', directory, back)
+    assert 'options.json: no biLM that fits here' in line('from_bilm', directory, back)
     options.write(json.dumps(whole))
     trained.directory.join('tf', 'weights.hdf5').write('x')
     assert 'weights.hdf5: not the weights' in line('from_bilm', directory, back)
     with pytest.raises(InputError):
-        convert.open_parameter(str(options))
+        arrays.open_parameter(str(options))

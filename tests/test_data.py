@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT
-from reader import Vocabulary, list_files
+from project import ROOT
+from elmo.text import Vocabulary, list_files
 
 
 def lines_of(*path):

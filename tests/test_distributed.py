@@ -17,14 +17,15 @@ import numpy as np
 import paddle.fluid as fluid
 import pytest
 
-import bilm
-import checkpoint
-import distributed
-import train
+from project import ROOT
+from benchmark import common, scaling
+from helpers import parameters, run, same
 from args import parse_args
-from conftest import ROOT
-from reader import InputError
-from test_train import parameters, run, same
+import bilm
+from elmo import checkpoint, distributed, watch
+from elmo.text import InputError
+from elmo.training import TrainingProgram
+import train
 
 TRAINER = {'TRAINING_ROLE': 'TRAINER', 'PADDLE_TRAINER_ID': '1', 'PADDLE_TRAINERS_NUM': '2',
            'PADDLE_PSERVERS_IP_PORT_LIST': '10.0.0.1:7000,10.0.0.2:7000'}
@@ -71,7 +72,7 @@ def free_port(number):
         port, sockets = random.randint(15000, 22000), []
         try:
             for each in range(number):
-                for offset in (0, distributed.WATCH_PORT):
+                for offset in (0, watch.PORT):
                     sockets.append(socket.socket())
                     sockets[-1].bind(('127.0.0.1', port + each + offset))
             return port
@@ -150,9 +151,9 @@ def assert_close(one, other):
 @pytest.mark.parametrize('servers, trainers, flags', [(1, 2, {}), (2, 4, SAMPLED)])
 def test_many_processes_train_like_one(corpus, capsys, servers, trainers, flags):
     flags = dict(flags, dropout=0, max_epoch=4, max_steps=50, max_grad_norm=1000)
-    run(corpus, batch_size=8, para_save_dir=corpus.directory.join('one'), **flags)
+    run(corpus, batch_size=8, save_dir=corpus.directory.join('one'), **flags)
     expected = losses(capsys.readouterr().out)
-    job = Job(corpus, servers, trainers, batch_size=8 // trainers, para_save_dir=corpus.directory.join('many'), **flags)
+    job = Job(corpus, servers, trainers, batch_size=8 // trainers, save_dir=corpus.directory.join('many'), **flags)
     codes, outputs, errors = job.ends()
     assert codes == [0] * (servers + trainers), errors
     found = losses(outputs[servers])
@@ -165,7 +166,7 @@ def test_many_processes_train_like_one(corpus, capsys, servers, trainers, flags)
 @SERVERS
 def test_checkpoints_go_both_ways_and_a_signal_stops_all(corpus, capsys):
     flags = dict(dropout=0, max_epoch=9, max_grad_norm=1000, num_steps=4, learning_rate=0.05)
-    run(corpus, batch_size=8, para_save_dir=corpus.directory.join('whole'), max_steps=60, **flags)
+    run(corpus, batch_size=8, save_dir=corpus.directory.join('whole'), max_steps=60, **flags)
     run(corpus, batch_size=8, max_steps=5, **flags)
     job = Job(corpus, 1, 2, batch_size=4, resume=True, max_steps=10 ** 6, **dict(flags, max_epoch=10 ** 5))
     job.wait_for(1, 'step 12/')
@@ -186,7 +187,7 @@ def test_checkpoints_go_both_ways_and_a_signal_stops_all(corpus, capsys):
 @SERVERS
 def test_a_job_killed_and_resumed_equals_one_never_stopped(corpus):
     flags = dict(SAMPLED, batch_size=4, num_steps=4, save_interval=2, max_epoch=3)
-    codes, _, errors = Job(corpus, 1, 2, para_save_dir=corpus.directory.join('whole'), max_steps=12, **flags).ends()
+    codes, _, errors = Job(corpus, 1, 2, save_dir=corpus.directory.join('whole'), max_steps=12, **flags).ends()
     assert codes == [0] * 3, errors
     job = Job(corpus, 1, 2, max_steps=12, **flags)
     job.wait_for(1, 'saved')
@@ -233,33 +234,31 @@ def test_a_late_trainer_is_waited_for(corpus):
 def test_different_checkpoints_are_noticed(corpus):
     run(corpus, max_steps=2, batch_size=4)
     job = Job(corpus, 1, 1, batch_size=4, max_steps=2, resume=True, absent=[1])
-    job.start(1, corpus, batch_size=4, max_steps=2, resume=True, para_save_dir=corpus.directory.join('empty'))
+    job.start(1, corpus, batch_size=4, max_steps=2, resume=True, save_dir=corpus.directory.join('empty'))
     codes, _, errors = job.ends()
     assert codes == [2, 2] and all('goes on from start' in error and '000002' in error for error in errors), errors
 
 
 def network(corpus, cluster, **flags):
-    """(main program, startup program, parameters) of a tiny network for a cluster."""
-    args = parse_args(corpus.flags(update_method=cluster.method, **flags))
+    """(Transpiled, parameters) of a tiny network for a cluster."""
+    args = parse_args(corpus.flags(update_method=cluster.method, sample_softmax=False, **flags))
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=20, embed_size=4, hidden_size=6)
-    program, startup, _, _ = train.build(config, args, cluster)
-    return program, startup, {parameter.name for parameter in program.all_parameters()}
+    program = TrainingProgram(config, args, [fluid.CPUPlace()], cluster)
+    return program.transpiled, {parameter.name for parameter in program.whole.all_parameters()}
 
 
 @SERVERS
 def test_each_parameter_is_updated_by_one_server_and_clipped_by_the_trainers(corpus):
     cluster = distributed.cluster('pserver', TRAINER)
-    program, startup, names = network(corpus, cluster)
-    trainer = distributed.Transpiled(cluster, program, startup).program.global_block()
+    transpiled, names = network(corpus, cluster)
+    trainer = transpiled.program.global_block()
     types = [op.type for op in trainer.ops]
     assert 'adagrad' not in types and types.count('sqrt') == 1  # the global norm
     sent = [name for op in trainer.ops if op.type == 'send' for name in op.input('X')]
     assert len(sent) == len(names) + 1  # and the losses
     updated = []
     for server in cluster.servers:
-        own = cluster._replace(trainer_id=None, server=server)
-        program, startup, _ = network(corpus, cluster)
-        served, _ = distributed.Transpiled(own, program, startup).server_programs()
+        served, _ = network(corpus, cluster._replace(trainer_id=None, server=server))[0].server_programs()
         operators = [op for block in served.blocks for op in block.ops]
         assert not {op.type for op in operators} & {'sqrt', 'square'}
         updated += [op.input('Param')[0] for op in operators if op.type in ('adagrad', 'sgd')]
@@ -278,14 +277,13 @@ def test_nccl2_sets_up_the_communicator_and_reduces_each_gradient(corpus, monkey
         return append_op(block, *args, **kwargs)
 
     monkeypatch.setattr(fluid.framework.Block, 'append_op', record)
-    program, startup, names = network(corpus, cluster)
-    transpiled = distributed.Transpiled(cluster, program, startup)
+    transpiled, names = network(corpus, cluster)
     attributes, = appended
     assert attributes['trainers'] == cluster.trainers and attributes['trainer_id'] == 1
     assert transpiled.program._trainers_endpoints == cluster.trainers
     # ParallelExecutor reduces what these attributes of the backward operators name.
     reduced = []
-    for op in program.global_block().ops:
+    for op in transpiled.program.global_block().ops:
         if int(op.attr('op_role')) == int(distributed.ROLES.Backward) and op.has_attr('op_role_var'):
             reduced += op.attr('op_role_var')[::2]
     assert sorted(reduced) == sorted(names | {'average'})
@@ -310,23 +308,20 @@ def test_a_fluid_without_servers_says_so(corpus, monkeypatch):
 
 
 def test_flags_of_many_processes(corpus, capsys):
-    for flags, message in (({'para_save_dir': ''}, '--para_save_dir'), ({'on_nan': 'skip'}, '--on_nan skip')):
+    for flags, message in (({'save_dir': ''}, '--save_dir'), ({'on_nan': 'skip'}, '--on_nan skip')):
         with pytest.raises(SystemExit):
             parse_args(corpus.flags(update_method='pserver', **flags))
         assert message in capsys.readouterr().err
 
 
 @SERVERS
-def test_bytes_of_a_step_against_counting_by_hand(monkeypatch):
+def test_bytes_of_a_step_against_counting_by_hand():
     """At the published sizes with 8192 candidates, 128 x 20 tokens; the numbers are those of benchmark/SCALING.md."""
-    monkeypatch.syspath_prepend(os.path.join(ROOT, 'benchmark'))
-    import common
-    import scaling
     args = common.parser('').parse_args([])
     lstm = 4 * 4 * (2 * 512 * 16384 + 4096 * 512 + 16384)
     rows = (2560 + 8192 + 2560) * (512 * 4 + 8)
     counts = scaling.traffic(args)
-    assert counts['dense'] == lstm + 4 * 52445 + 12 and counts['sparse'] == rows  # the bias, and three figures
+    assert counts['dense'] == lstm + 4 * 52445 + 12 and counts['sparse'] == rows  # the bias, and three metrics
     assert counts['sent'] == counts['dense'] + rows
     assert counts['fetched'] == counts['dense'] + (2560 + 8192 + 2560) * 512 * 4
     assert scaling.traffic(args, is_sparse=False)['sent'] == lstm + 4 * (2 * 52445 * 512 + 52445) + 12

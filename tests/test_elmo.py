@@ -14,9 +14,9 @@ import paddle.fluid as fluid
 import pytest
 from paddle.fluid import layers
 
+from project import ROOT
 import bilm
 import numpy_bilm
-from conftest import ROOT
 
 CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15,
               bos_id=2, eos_id=0)

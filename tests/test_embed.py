@@ -11,15 +11,14 @@ import h5py
 import numpy as np
 import pytest
 
+from project import ROOT
+from helpers import parameters, refused, run, write_lines
 import bilm
-import checkpoint
-import embed
-import neighbours
+from elmo import arrays, checkpoint
+from elmo.embedder import Embedder
+from elmo.text import InputError, Vocabulary
 import numpy_bilm
-from conftest import ROOT, write_lines
-from reader import InputError, Vocabulary
-from test_bad_input import refused
-from test_train import parameters, run
+from tools import embed, neighbours
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 LINES = ['词3 词0', '', '词1', '词2 词19 词5 词4 词6 词7 词8', '  词3\u3000词0 ']
@@ -42,7 +41,7 @@ def expected_layers(corpus, tokens):
 
 
 def embedder(corpus, *args, **kwargs):
-    return embed.Embedder(str(corpus.directory.join('checkpoints')), Vocabulary(corpus.vocab_path), *args, **kwargs)
+    return Embedder(str(corpus.directory.join('checkpoints')), Vocabulary(corpus.vocab_path), *args, **kwargs)
 
 
 @pytest.mark.parametrize('layers, mix', [('all', None), ('top', None), ('average', None), ('mix', [0.5, 0.3, 0.2, 1.5])])
@@ -71,7 +70,7 @@ def test_an_overlong_sentence_is_read_in_pieces(trained):
 def command(corpus, *args, **options):
     """Runs embed.py: (exit code, last lines on stdout, lines on stderr)."""
     process = subprocess.Popen(
-        [sys.executable, os.path.join(ROOT, 'embed.py'), '--load_dir', str(corpus.directory.join('checkpoints')),
+        [sys.executable, os.path.join(ROOT, 'tools', 'embed.py'), '--checkpoint', str(corpus.directory.join('checkpoints')),
          '--vocab_path', corpus.vocab_path, '--use_gpu', 'False'] + list(args), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, GLOG_minloglevel=str('3'), CPU_NUM=str('1')))
     output, errors = process.communicate(options.get('text', b''))
@@ -125,7 +124,7 @@ def test_bad_use(trained, capsys, monkeypatch):
             (['--output', str(output), 'nowhere.txt'], 'no file matches'),
             (['--output', str(trained.directory.join('none', 'vectors.npz')), trained.test_path], 'cannot be written'),
             (['--output', str(output), write_lines(trained.directory.join('bad.txt'), ['词1', '<S> 词2'])], 'bad.txt:2: ')):
-        monkeypatch.setattr('sys.argv', ['embed.py', '--load_dir', str(trained.directory.join('checkpoints')),
+        monkeypatch.setattr('sys.argv', ['embed.py', '--checkpoint', str(trained.directory.join('checkpoints')),
                                          '--vocab_path', trained.vocab_path, '--use_gpu', 'False'] + args)
         assert message in refused(capsys, embed.main)
         assert not output.exists() and not trained.directory.join('vectors.npz.tmp').exists()
@@ -134,7 +133,7 @@ def test_bad_use(trained, capsys, monkeypatch):
 def test_h5py_may_be_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'h5py', None)
     with pytest.raises(InputError) as error:
-        with embed.hdf5('vectors.h5'):
+        with arrays.hdf5('vectors.h5'):
             pass
     assert 'python -m pip install h5py' in str(error.value)
 

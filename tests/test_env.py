@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""env.sh, run.sh and tests/run.sh among stand-ins for Python, pip, pyenv, uv and nvidia-smi: nothing is downloaded."""
+"""scripts/env.sh, run.sh and tests/run.sh among stand-ins for Python, pip, pyenv, uv and nvidia-smi: nothing is downloaded."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -30,7 +30,7 @@ case "$*" in
         [ -z "$NO_PIP" ] || { echo "No matching distribution" >&2; exit 1; }
         [ -n "$NO_FLUID" ] || echo cuda=False >"$0.fluid"
         case $KILLED_IN in pip) kill -9 $PPID ;; esac
-        case $* in *requirements-gpu*) : >"$HOME/gpu_wheel" ;; esac ;;
+        case $* in *requirements/gpu*) : >"$HOME/gpu_wheel" ;; esac ;;
     "-m pip show paddlepaddle") [ ! -e "$HOME/gpu_wheel" ] ;;
     "-m pip show paddlepaddle-gpu") [ -e "$HOME/gpu_wheel" ] ;;
     "-m pip uninstall "*) rm -f "$HOME/gpu_wheel" ;;
@@ -48,10 +48,10 @@ class Machine(object):
         self.directory = directory
         self.bin, self.home, self.root = [os.path.join(directory, name) for name in ('bin', 'home', 'a clone')]
         self.venv = os.path.join(self.root, '.venv')
-        for path in (self.bin, self.home, os.path.join(self.root, 'tests')):
+        for path in [self.bin, self.home] + [os.path.join(self.root, name) for name in ('requirements', 'scripts', 'tests')]:
             os.makedirs(path)
-        for name in ('env.sh', 'run.sh', 'requirements-base.txt', 'requirements.txt', 'requirements-gpu.txt',
-                     'requirements-gpu-2.txt', 'tests/run.sh', 'tests/requirements.txt'):
+        for name in ['run.sh', 'scripts/env.sh', 'tests/run.sh'] + ['requirements/%s.txt' % name for name in (
+                'base', 'cpu', 'gpu', 'gpu-2.4', 'tests')]:
             shutil.copy(os.path.join(ROOT, name), os.path.join(self.root, name))
         for tool in TOOLS:
             path = subprocess.check_output(['sh', '-c', 'command -v ' + tool]).decode('utf-8').strip()
@@ -220,10 +220,10 @@ def test_the_second_run_installs_nothing(machine):
     machine.python('python3.8', '3.8')
     assert '-m pip install' in machine.run('run.sh').calls
     assert '-m pip' not in machine.run('run.sh').calls
-    assert '-r %s/tests/requirements.txt' % machine.root in machine.run('tests/run.sh').calls
+    assert '-r %s/requirements/tests.txt' % machine.root in machine.run('tests/run.sh').calls
     assert '-m pip' not in machine.run('tests/run.sh').calls
     assert '-m pip' not in machine.run('run.sh').calls
-    with io.open(os.path.join(machine.root, 'requirements-base.txt'), 'a', encoding='utf-8') as output:
+    with io.open(os.path.join(machine.root, 'requirements', 'base.txt'), 'a', encoding='utf-8') as output:
         output.write('one==1\n')
     assert '-m pip install' in machine.run('run.sh').calls
 
@@ -255,12 +255,12 @@ def test_the_wheel_follows_the_device(machine):
     machine.python('python3.8', '3.8')
     machine.script('nvidia-smi', '#!/bin/sh\n')
     machine.run('run.sh', CUDA_VISIBLE_DEVICES='')
-    assert 'requirements.txt' in machine.calls and 'uninstall' not in machine.calls
+    assert 'requirements/cpu.txt' in machine.calls and 'uninstall' not in machine.calls
     assert '-m pip' not in machine.run('run.sh', CUDA_VISIBLE_DEVICES='-1').calls
     assert machine.variable('DEVICE') == 'cpu'
     machine.run('run.sh', CUDA_VISIBLE_DEVICES='1')
     uninstalled = machine.calls.index('uninstall -y paddlepaddle paddlepaddle-gpu')
-    assert machine.calls.index('requirements-gpu.txt') > uninstalled
+    assert machine.calls.index('requirements/gpu.txt') > uninstalled
     assert machine.variable('DEVICE') == 'gpu' and machine.variable('CUDA_VISIBLE_DEVICES') == '1'
     assert '-m pip' not in machine.run('run.sh').calls
     assert 'uninstall' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
@@ -270,11 +270,11 @@ def test_the_wheel_follows_the_device(machine):
 
 def test_other_requirements(machine):
     machine.python('python3.10', '3.10')
-    wanted = os.path.join(machine.root, 'requirements-gpu-2.txt')
+    wanted = os.path.join(machine.root, 'requirements', 'gpu-2.4.txt')
     machine.run('run.sh', PYTHON_VERSIONS='3.10', REQUIREMENTS=wanted)
     assert '-m pip install -r %s\n' % wanted in machine.calls
     machine.run('tests/run.sh', PYTHON_VERSIONS='3.10', REQUIREMENTS=wanted)
-    assert '-r %s -r %s' % (wanted, os.path.join(machine.root, 'tests/requirements.txt')) in machine.calls
+    assert '-r %s -r %s' % (wanted, os.path.join(machine.root, 'requirements/tests.txt')) in machine.calls
     assert 'uninstall' not in machine.calls
     assert machine.run('run.sh', PYTHON_VERSIONS='3.10', REQUIREMENTS='none.txt').failed('REQUIREMENTS=none.txt')
 
@@ -315,12 +315,12 @@ def test_all_tests_or_those_named(fluid_machine):
 
 
 def test_pytest_missing_is_one_line(fluid_machine):
-    assert fluid_machine.run('tests/run.sh', NO_PYTEST='yes').failed('pytest', 'tests/requirements.txt')
+    assert fluid_machine.run('tests/run.sh', NO_PYTEST='yes').failed('pytest', 'requirements/tests.txt')
 
 
 def test_sourced_by_hand(tmpdir):
     def source(directory):
-        process = subprocess.Popen(['sh', '-c', '. %s/env.sh && echo "$PYTHON"' % ROOT], cwd=str(directory),
+        process = subprocess.Popen(['sh', '-c', '. %s/scripts/env.sh && echo "$PYTHON"' % ROOT], cwd=str(directory),
                                    env=dict(os.environ, PYTHON=sys.executable), stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         output, errors = process.communicate()
@@ -328,4 +328,4 @@ def test_sourced_by_hand(tmpdir):
 
     assert source(ROOT) == (0, sys.executable + '\n', '')
     code, _, errors = source(tmpdir)
-    assert code == 2 and 'is not the directory of env.sh' in errors
+    assert code == 2 and 'is not the root of the project' in errors

@@ -8,10 +8,9 @@ import sys
 
 import pytest
 
-import cli
-import environment
-from conftest import ROOT
-from test_bad_input import refused
+from project import ROOT
+from helpers import refused
+from elmo import cli, environment
 
 
 @pytest.mark.parametrize('cpu_num, omp, wanted', [
@@ -38,31 +37,33 @@ def python(code, **variables):
     return subprocess.check_output([sys.executable, '-c', code], env=environ)
 
 
-@pytest.mark.parametrize('command', ['train', 'evaluate', 'embed', 'neighbours', 'lac_finetune.train',
-                                     'lac_finetune.infer'])
+@pytest.mark.parametrize('command', ['train.py', 'tools/evaluate.py', 'tools/embed.py', 'tools/neighbours.py',
+                                     'lac_finetune/train.py', 'lac_finetune/infer.py', 'benchmark/speed.py'])
 def test_every_command_sets_it_before_fluid(command):
     code = """
 class Finder(object):
     def find_spec(self, name, *_):
         if name == 'paddle':
-            print('environment' in sys.modules)
+            print('CPU_NUM' in os.environ)
             sys.stdout.flush()
             os._exit(0)
     find_module = find_spec
 sys.meta_path.insert(0, Finder())
-import %s""" % command
-    assert python(code) == b'True\n'
+sys.path.insert(0, os.path.dirname(%r))
+runpy.run_path(%r)"""
+    path = str(os.path.join(ROOT, command))
+    assert python('import runpy' + code % (path, path)) == b'True\n'
 
 
 def test_what_the_user_has_set_stays():
-    code = 'import environment; print(os.environ["GLOG_minloglevel"], os.environ["CPU_NUM"]); sys.stdout.flush()'
+    code = 'import elmo; print(os.environ["GLOG_minloglevel"], os.environ["CPU_NUM"]); sys.stdout.flush()'
     assert python(code, GLOG_minloglevel='0') == b'0 1\n'
 
 
 @pytest.mark.parametrize('variables, encoding', [
     ({'LC_ALL': 'C'}, 'utf-8'), ({'LC_ALL': 'C.UTF-8'}, 'utf-8'), ({'LC_ALL': 'C', 'PYTHONIOENCODING': 'gbk'}, 'gbk')])
 def test_chinese_is_written_a_line_at_a_time(variables, encoding):
-    code = """import cli
+    code = """from elmo import cli
 def main():
     print(u'\\u8bcd', 1)
     sys.stderr.write(u'\\u6253\\n')

@@ -17,13 +17,13 @@ import paddle.fluid as fluid
 import py
 import pytest
 
-from conftest import ROOT, Corpus  # first: it tells where the modules are
-import checkpoint
-import devices
-import embed
-import evaluate
-from reader import BucketedReader, Vocabulary
-from test_train import parameters, run
+from project import ROOT
+from helpers import Corpus, parameters, run
+from elmo import checkpoint, devices
+from elmo.embedder import Embedder
+from elmo.evaluator import Evaluator
+from elmo.text import Vocabulary
+from reader import BucketedReader
 
 STEPS = {'dropout': 0, 'max_epoch': 5}  # Adagrad: Adam makes much of the least rounding
 
@@ -33,14 +33,14 @@ def results(corpus, directory):
     vocabulary, path = Vocabulary(corpus.vocab_path), os.path.join(directory, '000004')
     with io.open(corpus.test_path, encoding='utf-8') as handle:
         sentences = [line.split() for line in handle]
-    encoder = embed.Embedder(path, vocabulary, layers='all')
+    encoder = Embedder(path, vocabulary, layers='all')
     found = {'vectors': np.concatenate(encoder(sentences), axis=1)}
     reader = BucketedReader([corpus.test_path], vocabulary, 100, shuffle=False)
-    evaluator = evaluate.Evaluator(encoder.config, reader, devices.places(False))
+    evaluator = Evaluator(encoder.config, reader, devices.places(False))
     with fluid.scope_guard(fluid.Scope()):
         checkpoint.load_parameters(fluid.Executor(fluid.CPUPlace()), path, evaluator.program, encoder.config, vocabulary)
         found['losses'] = np.concatenate([losses for _, _, losses in evaluator.sentences()])
-    run(corpus, max_steps=8, load_dir=path, **dict(STEPS, para_save_dir=directory))
+    run(corpus, max_steps=8, load_dir=path, **dict(STEPS, save_dir=directory))
     found.update(parameters(os.path.join(directory, '000008')))
     return found
 

@@ -17,14 +17,14 @@ import paddle.fluid as fluid
 import pytest
 from matplotlib.image import imread
 
+from project import ROOT
+from helpers import refused, write_lines
 import bilm
-import runlog
-from conftest import ROOT, write_lines
-from lac_finetune import infer, train
+from elmo import runlog
+from elmo.text import InputError, Vocabulary
+from lac_finetune import tagger, train
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
-from reader import InputError, Vocabulary
-from test_bad_input import refused
 
 DATA = os.path.join(ROOT, 'lac_finetune', 'data')
 INFER = os.path.join(ROOT, 'lac_finetune', 'infer.py')
@@ -33,7 +33,7 @@ INFER = os.path.join(ROOT, 'lac_finetune', 'infer.py')
 def flags(directory, **changed):
     """Command line of train.py for a tiny tagger."""
     values = dict(vocab_path=str(directory.join('vocabulary.txt')),
-                  pretrain_elmo_model_path=str(directory.join('elmo')), word_emb_dim=4,
+                  elmo_checkpoint=str(directory.join('elmo')), word_emb_dim=4,
                   grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1, use_gpu=False, curves=False,
                   save_dir=str(directory.join('model')))
     values.update({part + '_path': os.path.join(DATA, part + '.tsv') for part in ('train', 'dev', 'test')})
@@ -276,9 +276,9 @@ def test_bad_elmo(task, capsys):
     words = ['<S>', '</S>', '<UNK>', '我']
     other = write_lines(task.join('other.txt'), words)
     assert 'another vocabulary' in line(vocab_path=other)
-    assert '--pretrain_elmo_model_path nowhere: no such directory' in line(pretrain_elmo_model_path='nowhere')
-    assert '--use_elmo' in line(pretrain_elmo_model_path='')
-    assert 'bilm.json' not in line(pretrain_elmo_model_path=str(task))
+    assert '--elmo_checkpoint nowhere: no such directory' in line(elmo_checkpoint='nowhere')
+    assert '--use_elmo' in line(elmo_checkpoint='')
+    assert 'bilm.json' not in line(elmo_checkpoint=str(task))
     path = str(task.join('elmo', 'lstmp_1.w_0'))
     with open(path, 'r+b') as handle:
         handle.truncate(os.path.getsize(path) - 4)
@@ -334,10 +334,10 @@ def test_settings_and_network_of_a_model_are_not_trusted(model, monkeypatch):
                    {'sizes': dict(whole['sizes'], grnn_hidden_dim=5)}):
         write_lines(directory.join('settings.json'), [json.dumps(dict(whole, **change))])
         with pytest.raises(InputError), fluid.scope_guard(fluid.Scope()):
-            infer.load(str(directory), place)
+            tagger.load(str(directory), place)
     write_lines(directory.join('settings.json'), [json.dumps(whole)])
     with fluid.scope_guard(fluid.Scope()):
-        infer.load(str(directory), place)
+        tagger.load(str(directory), place)
 
 
 def stopped_in_epoch(number, monkeypatch):
@@ -380,6 +380,6 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     assert '--resume' in refused(capsys, lambda: run(task, **changed))
     line = refused(capsys, lambda: run(task, resume=True, dropout=0.2, word_emb_dim=5, log_interval=9, **changed))
     assert '--dropout 0.3 there, 0.2 here, --word_emb_dim 4 there, 5 here' in line and 'log_interval' not in line
-    task.join('model').rename(task.join('model.old'))  # killed between two renamings
+    task.join('model').rename(task.join('model.saving.old'))  # killed between two renamings
     run(task, resume=True, **changed)
-    assert settings(task.join('model'))['test_f1'] and not task.join('model.old').check()
+    assert settings(task.join('model'))['test_f1'] and not task.join('model.saving.old').check()

@@ -9,10 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import ROOT, write_lines
+from project import ROOT
+from helpers import write_lines
+from elmo.batching import length_buckets
+from elmo.text import InputError, Vocabulary
 from lac_finetune.evaluation import Score, chunks, split_label, stray
 from lac_finetune.reader import HALF_WIDTH, Sentence, Units, half_width, read_tagged, read_tags
-from reader import InputError, Vocabulary, length_buckets
 
 LABELS = ['n-B', 'n-I', 'v-B', 'v-I', 'nr-B', 'nr-I', 'O']
 

@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-import cli
-import plot
-import runlog
-from conftest import write_lines
+from helpers import refused, run, write_lines
+from elmo import cli, curves, runlog
+from elmo.text import InputError
 from lac_finetune.evaluation import NO_WORD, Score
-from reader import InputError
-from test_bad_input import refused
-from test_train import run
+from tools import plot
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 
@@ -50,7 +47,7 @@ def test_a_run_logs_what_it_prints(corpus, capsys):
 
 def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus, capsys):
     flags = dict(max_epoch=2, linear_decay=True, save_interval=2, keep_checkpoints=20)
-    run(corpus, para_save_dir=corpus.directory.join('whole'), **flags)
+    run(corpus, save_dir=corpus.directory.join('whole'), **flags)
     run(corpus, **flags)
     directory = corpus.directory.join('checkpoints')
     for path in directory.listdir():
@@ -88,8 +85,8 @@ def test_what_is_drawn(tmpdir, monkeypatch, capsys):
     losses, figures = [5., 4.5, 4.25, 4.], []
     runs = [made_up(tmpdir.join('one'), 10, loss=losses, learning_rate=[0.2] * 4),
             made_up(tmpdir.join('two'), 20, loss=losses[::-1], learning_rate=[0.1] * 4)]
-    save = plot.save
-    monkeypatch.setattr(plot, 'save', lambda figure, path: figures.append(figure) or save(figure, path))
+    save = curves.save
+    monkeypatch.setattr(curves, 'save', lambda figure, path: figures.append(figure) or save(figure, path))
     output = str(tmpdir.join('runs.png'))
     monkeypatch.setattr(sys, 'argv', ['plot.py'] + runs + ['--output', output])
     cli.run(plot.main)
@@ -105,9 +102,9 @@ def test_what_is_drawn(tmpdir, monkeypatch, capsys):
 
 
 def test_many_points_are_means_of_neighbours(monkeypatch):
-    monkeypatch.setattr(plot, 'POINTS', 3)
-    assert plot.thin([(1, 10.), (2, 20.), (3, 30.)]).tolist() == [[1, 10], [2, 20], [3, 30]]
-    assert plot.thin([(1, 10.), (2, 20.), (3, 30.), (4, 50.)]).tolist() == [[1.5, 15], [3.5, 40]]
+    monkeypatch.setattr(curves, 'POINTS', 3)
+    assert curves.thin([(1, 10.), (2, 20.), (3, 30.)]).tolist() == [[1, 10], [2, 20], [3, 30]]
+    assert curves.thin([(1, 10.), (2, 20.), (3, 30.), (4, 50.)]).tolist() == [[1.5, 15], [3.5, 40]]
 
 
 def test_plot_refuses(tmpdir, monkeypatch, capsys):
@@ -167,5 +164,5 @@ def test_confusion_by_hand(tmpdir):
     assert counts.tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 0, 0], [0, 0, 2, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 2, 0]]
     assert score.errors(1) == [('ns', 'n', 1)]
     path = str(tmpdir.join('confusion.png'))
-    plot.draw_confusion(tags, counts, path)
+    curves.draw_confusion(tags, counts, path)
     assert imread(path).shape[0] == int(100 * (3 + 0.28 * 5))

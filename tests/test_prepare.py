@@ -13,11 +13,11 @@ import time
 
 import pytest
 
-from conftest import ROOT, write_lines
-
-sys.path.insert(0, os.path.join(ROOT, 'data'))
-import prepare  # noqa: E402
-from reader import InputError, Vocabulary  # noqa: E402
+from project import ROOT
+from helpers import write_lines
+from data import prepare
+from elmo import corpus
+from elmo.text import InputError, Vocabulary
 
 RESERVED = ['<S>', '</S>', '<UNK>']
 
@@ -71,7 +71,7 @@ def read(output):
     ('', []),
 ])
 def test_split_sentences(text, sentences):
-    assert prepare.split_sentences(text) == sentences
+    assert corpus.split_sentences(text) == sentences
 
 
 def test_nothing_is_lost():
@@ -79,7 +79,7 @@ def test_nothing_is_lost():
     segment = prepare.Segmenter(['今天', '天气', '……', '"好', '3G', 'A股', '！"'])
     for _ in range(2000):
         text = ''.join(draw.choice('今天气好，。！？；…“”"\'）]A3Gg %股!?; 𠮷') for _ in range(draw.randint(0, 30)))
-        sentences = prepare.split_sentences(text)
+        sentences = corpus.split_sentences(text)
         assert ''.join(sentences).replace(' ', '') == text.replace(' ', '')
         assert all(sentence.strip() for sentence in sentences)
         tokens = [token for sentence in sentences for token in segment(sentence)]
@@ -88,8 +88,8 @@ def test_nothing_is_lost():
 
 
 def test_long_runs_take_linear_time():
-    assert prepare.split_sentences('!' * 300000 + 'a') == ['!' * 300000 + 'a']
-    assert len(prepare.split_sentences('好。"' * 100000)) == 100000
+    assert corpus.split_sentences('!' * 300000 + 'a') == ['!' * 300000 + 'a']
+    assert len(corpus.split_sentences('好。"' * 100000)) == 100000
     assert ''.join(prepare.Segmenter(['好好'])('好' * 100001)) == '好' * 100001
 
 
@@ -123,7 +123,7 @@ def test_segmenter_finds_what_jieba_finds(tmpdir):
 
 
 def test_vocabulary_order():
-    counts = prepare.WordCounts()
+    counts = corpus.WordCounts()
     counts.add('乙 乙 甲 甲 丙 a 丁 丁 丁'.split())
     counts.add(['\U00020bb7', '\uff5e'])
     assert counts.vocabulary() == RESERVED + ['丁', '乙', '甲', 'a', '丙', '\uff5e', '\U00020bb7']
@@ -133,7 +133,7 @@ def test_vocabulary_order():
 
 
 def test_vocabulary_with_the_characters_of_rare_words():
-    counts = prepare.WordCounts()
+    counts = corpus.WordCounts()
     counts.add('机器 机器 尔 哈尔滨 哈哈\U00020bb7'.split())
     assert counts.vocabulary(min_count=2, characters=True) == RESERVED + ['哈', '尔', '机器', '滨', '\U00020bb7']
     units = prepare.Segmenter(counts.vocabulary(min_count=2, characters=True)[3:])('哈尔滨机器\U00020bb7')
@@ -144,7 +144,7 @@ def test_vocabulary_with_the_characters_of_rare_words():
 
 
 def test_counting_in_bounded_memory():
-    counts = prepare.WordCounts(limit=10)
+    counts = corpus.WordCounts(limit=10)
     for number in range(100):
         counts.add(['常', '词%d' % number])
     assert len(counts.counts) <= 10 and counts.total == 200
@@ -213,9 +213,9 @@ def test_standard_input_and_odd_white_space(tmpdir):
 
 def in_new_process(program):
     """Runs Python source that knows `prepare`, away from the threads of other tests: (exit code, stdout, stderr)."""
-    source = 'import multiprocessing, os, sys; sys.path.insert(0, %r); import prepare\n%s'
-    process = subprocess.Popen([sys.executable, '-c', source % (str(os.path.join(ROOT, 'data')), program)],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, '-c', 'import multiprocessing, os, sys\nimport prepare\n' + program],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=dict(os.environ, PYTHONPATH=str(os.path.join(ROOT, 'data'))))
     out, err = process.communicate()
     return process.returncode, out.decode('utf-8'), err.decode('utf-8')
 
@@ -234,7 +234,7 @@ def test_the_result_is_the_same_for_any_number_of_processes():
 def test_a_killed_process_is_noticed():
     code, _, err = in_new_process(
         'pool = multiprocessing.Pool(1); workers = frozenset(multiprocessing.active_children())\n'
-        'prepare.run(lambda: prepare.wait(pool.apply_async(os._exit, (1,)), workers))')
+        'prepare.cli.run(lambda: prepare.wait(pool.apply_async(os._exit, (1,)), workers))')
     assert code == 2 and err.count('\n') == 1 and '--processes' in err
 
 
@@ -330,7 +330,7 @@ def test_a_failed_move_loses_nothing(tmpdir, monkeypatch):
 
     monkeypatch.setattr(os, 'rename', failing)
     with pytest.raises(OSError):
-        with prepare.new_output(str(tmpdir.join('out')), ['train', 'dev'], overwrite=True) as work:
+        with corpus.new_output(str(tmpdir.join('out')), ['train', 'dev'], overwrite=True) as work:
             for name in ('train', 'dev'):
                 write_lines(os.path.join(work, name), ['new'])
     assert sorted(os.listdir(str(tmpdir.join('out')))) == ['dev', 'train']

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from conftest import ROOT, random_sentences, write_lines
-from reader import BucketedReader, InputError, Vocabulary, list_files, prefetch
+from project import ROOT
+from helpers import random_sentences, write_lines
+from elmo.batching import prefetch
+from elmo.text import InputError, Vocabulary, list_files
+from reader import BucketedReader
 
 WORDS = ['w%d' % number for number in range(30)]
 
@@ -231,12 +234,12 @@ def test_a_million_empty_lines(tmpdir, vocabulary):
 def test_an_endless_line_is_refused_in_little_memory(tmpdir, vocabulary, ending):
     path = tmpdir.join('text.txt')
     path.write_binary(b'w1\n' + b'w2 ' * (50 << 20 >> 1) + ending)
-    program = ('import re, sys; sys.path.insert(0, sys.argv[1]); import reader\n'
-               'try: list(reader.BucketedReader([sys.argv[3]], reader.Vocabulary(sys.argv[2]), 9)'
-               '.epoch(reader.BucketedReader.start()))\n'
-               'except reader.InputError as error: print(error)\n'
+    program = ('import re, sys\nfrom elmo import InputError, Vocabulary\nfrom reader import BucketedReader\n'
+               'try: list(BucketedReader([sys.argv[2]], Vocabulary(sys.argv[1]), 9).epoch(BucketedReader.start()))\n'
+               'except InputError as error: print(error)\n'
                'print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read()).group(1)) >> 10)')
-    output = subprocess.check_output([sys.executable, '-c', program, ROOT, vocabulary.path, str(path)])
+    output = subprocess.check_output([sys.executable, '-c', program, vocabulary.path, str(path)],
+                                     env=dict(os.environ, PYTHONPATH=str(ROOT)))
     message, megabytes = output.decode('utf-8').splitlines()
     assert message == '%s:2: a line of more than 16 MB; break it into lines' % path
     assert int(megabytes) < 120
@@ -313,9 +316,10 @@ def test_prefetch_stops_reading_when_the_caller_does():
 
 @pytest.mark.parametrize('end', ['', 'numbers.close()'])
 def test_an_unfinished_prefetch_does_not_hold_up_the_end_of_the_process(end):
-    program = ('import sys, itertools; sys.path.insert(0, sys.argv[1]); from reader import prefetch; '
+    program = ('import itertools; from elmo.batching import prefetch; '
                'numbers = prefetch(itertools.count()); next(numbers); ' + end)
-    process = subprocess.Popen([sys.executable, '-c', program, ROOT], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, '-c', program], stderr=subprocess.PIPE,
+                               env=dict(os.environ, PYTHONPATH=str(ROOT)))
     timer = threading.Timer(60, process.kill)
     timer.start()
     _, errors = process.communicate()

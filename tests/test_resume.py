@@ -14,13 +14,14 @@ import sys
 import numpy as np
 import pytest
 
-import checkpoint
-import cli
-import train
-from conftest import ROOT
-from evaluate import Evaluator
-from reader import InputError
-from test_train import parameters, run, same
+from project import ROOT
+from helpers import parameters, run, same
+from elmo import checkpoint
+from elmo.evaluator import Evaluator
+from elmo.signals import Stop
+from elmo.text import InputError
+from elmo.training import TrainingProgram
+from train import Trainer
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 SAMPLED = {'sample_softmax': True, 'n_negative_samples_batch': 9}
@@ -47,14 +48,14 @@ def damage(path):
 @pytest.mark.parametrize('flags', [{}, SAMPLED, {'optim': 'adam', 'learning_rate': 0.01}])
 def test_a_resumed_run_equals_one_never_stopped(corpus, monkeypatch, num_devices, flags):
     monkeypatch.setenv('CPU_NUM', num_devices)
-    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'), **flags)
+    run(corpus, max_epoch=2, save_dir=corpus.directory.join('whole'), **flags)
     for max_steps in (3, 4, 0):
         run(corpus, max_epoch=2, max_steps=max_steps, resume=True, **flags)
     assert same(last(corpus, 'whole'), last(corpus))
 
 
 def test_resume_passes_over_a_damaged_checkpoint(corpus, capsys):
-    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'))
+    run(corpus, max_epoch=2, save_dir=corpus.directory.join('whole'))
     run(corpus, max_epoch=2, max_steps=4, save_interval=2, dev_interval=1000)
     directory = corpus.directory.join('checkpoints')
     damage(directory.join('000004', 'lstmp_1.w_0'))
@@ -77,14 +78,14 @@ def test_a_damaged_file_is_named(corpus, name):
 
 def test_resume_starts_where_there_is_nothing(corpus, capsys):
     run(corpus, max_steps=1, resume=True)
-    run(corpus, max_steps=1, para_save_dir=corpus.directory.join('other'))
+    run(corpus, max_steps=1, save_dir=corpus.directory.join('other'))
     assert same(last(corpus), last(corpus, 'other'))
 
 
 def test_resume_finds_the_last_default_directory(corpus, monkeypatch):
     monkeypatch.chdir(corpus.directory)
     for flags in ({}, {}, {'resume': True, 'max_steps': 2}):
-        run(corpus, para_save_dir='', **dict({'max_steps': 1}, **flags))
+        run(corpus, save_dir='', **dict({'max_steps': 1}, **flags))
     assert [steps(name) for name in ('checkpoints', 'checkpoints.2')] == [['000001'], ['000001', '000002']]
     assert not os.path.exists('checkpoints.3')
 
@@ -108,20 +109,20 @@ def test_another_dev_text_has_a_best_of_its_own(corpus, capsys):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_step_and_saves(corpus, capsys, monkeypatch, number):
-    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'))
-    step = train.Log.step
+    run(corpus, max_epoch=2, save_dir=corpus.directory.join('whole'))
+    step = Trainer.step
 
-    def interrupted(self, epoch, state, *args):
-        step(self, epoch, state, *args)
-        if state['step'] == 3:
+    def interrupted(self, *args):
+        step(self, *args)
+        if self.state['step'] == 3:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(train.Log, 'step', interrupted)
+        patch.setattr(Trainer, 'step', interrupted)
         run(corpus, max_epoch=2)
     output, said = capsys.readouterr()
-    assert 'after step 3; to go on: the same command with --resume --para_save_dir' in output
+    assert 'after step 3; to go on: the same command with --resume --save_dir' in output
     assert 'SIG' in said and 'coming to an end' in said and signal.getsignal(number) == before
     assert steps(corpus.directory.join('checkpoints')) == ['000003']
     run(corpus, max_epoch=2, resume=True)
@@ -141,7 +142,7 @@ def test_a_signal_in_an_evaluation_leaves_it_for_later(corpus, capsys, monkeypat
     output = capsys.readouterr().out
     assert 'stopped by SIGTERM after step 2' in output and 'dev epoch' not in output
     lines = []
-    for flags in ({'resume': True}, {'para_save_dir': corpus.directory.join('whole')}):
+    for flags in ({'resume': True}, {'save_dir': corpus.directory.join('whole')}):
         run(corpus, max_steps=5, dev_interval=2, **flags)
         lines.append([re.sub(', [0-9]+ tokens.*', '', line) for line in capsys.readouterr().out.splitlines()
                       if re.match('(dev )?epoch', line)])
@@ -152,7 +153,7 @@ def test_a_signal_in_an_evaluation_leaves_it_for_later(corpus, capsys, monkeypat
 def test_a_second_signal_ends_at_once(monkeypatch, capsys):
     codes = []
     monkeypatch.setattr(os, '_exit', codes.append)
-    with cli.Stop() as stop:
+    with Stop() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested == 'SIGTERM' and not codes
         os.kill(os.getpid(), signal.SIGINT)
@@ -166,15 +167,15 @@ def test_saves_by_the_clock(corpus):
 
 @pytest.fixture
 def nan_in_step_4(monkeypatch):
-    feed_step = train.feed_step
+    feed = TrainingProgram.feed
 
-    def spoilt(batch, step, *args):
-        feeds = feed_step(batch, step, *args)
+    def spoilt(self, batch, step):
+        feeds = feed(self, batch, step)
         if step == 3:  # from 0
             feeds[0]['loss_scale'] = np.array([np.nan], dtype='float32')
         return feeds
 
-    monkeypatch.setattr(train, 'feed_step', spoilt)
+    monkeypatch.setattr(TrainingProgram, 'feed', spoilt)
 
 
 @pytest.mark.usefixtures('nan_in_step_4')
@@ -198,17 +199,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(corpus, cap
 
 @pytest.mark.parametrize('save_interval', [2, 1000])  # back to a checkpoint, or to the start
 def test_a_batch_that_is_not_finite_can_be_left_out(corpus, capsys, monkeypatch, save_interval):
-    feed_step = train.feed_step
+    feed = TrainingProgram.feed
 
     def run_with(value, name, **flags):
-        def changed(batch, step, *args):
-            feeds = feed_step(batch, step, *args)
+        def changed(self, batch, step):
+            feeds = feed(self, batch, step)
             if step == 3:
                 feeds[0]['loss_scale'] = np.array([value], dtype='float32')
             return feeds
 
-        monkeypatch.setattr(train, 'feed_step', changed)
-        run(corpus, max_epoch=2, dev_interval=1000, para_save_dir=corpus.directory.join(name), **flags)
+        monkeypatch.setattr(TrainingProgram, 'feed', changed)
+        run(corpus, max_epoch=2, dev_interval=1000, save_dir=corpus.directory.join(name), **flags)
 
     run_with(0., 'without')  # with a gradient of 0, Adagrad changes nothing
     run_with(np.nan, 'skipped', on_nan='skip', save_interval=save_interval)
@@ -220,7 +221,6 @@ def test_a_batch_that_is_not_finite_can_be_left_out(corpus, capsys, monkeypatch,
 
 def test_a_gradient_that_is_not_finite_is_noticed(corpus, monkeypatch):
     """The loss may still be finite when the gradient overflows."""
-    monkeypatch.setattr(train, 'parse_args', None)
     with pytest.raises(InputError) as error:
         run(corpus, max_steps=4, num_steps=10 ** 38, batch_size=1)
     assert 'step 1: a loss or gradient is not finite' in str(error.value)
@@ -253,16 +253,16 @@ def test_a_full_disk_leaves_the_last_checkpoint(corpus):
     directory = corpus.directory.join('checkpoints')
     assert steps(directory) == ['000002'] and not directory.join('.saving').exists()
     run(corpus, max_steps=4, resume=True)
-    run(corpus, max_steps=4, para_save_dir=corpus.directory.join('whole'))
+    run(corpus, max_steps=4, save_dir=corpus.directory.join('whole'))
     assert same(last(corpus, 'whole'), last(corpus))
 
 
 def test_a_second_run_in_a_directory_names_the_first(corpus):
     directory = corpus.directory.mkdir('checkpoints')
     holder = subprocess.Popen(
-        [sys.executable, '-c', 'import sys; sys.path.insert(0, %r); import checkpoint; lock = checkpoint.lock(%r);'
-         'print("held"); sys.stdout.flush(); sys.stdin.read()' % (str(ROOT), str(directory))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        [sys.executable, '-c', 'import sys\nfrom elmo import rundir\nwith rundir.locked(%r):\n'
+         '    print("held"); sys.stdout.flush(); sys.stdin.read()' % str(directory)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     try:
         assert holder.stdout.readline() == b'held\n'
         with pytest.raises(InputError) as error:
@@ -291,15 +291,15 @@ def test_a_foreign_state_is_one_line(corpus):
 
 
 def test_2000_steps_take_no_more_memory_files_or_threads_than_500(corpus, monkeypatch):
-    step, used = train.Log.step, {}
+    step, used = Trainer.step, {}
 
-    def measured(self, epoch, state, *args):
-        step(self, epoch, state, *args)
+    def measured(self, *args):
+        step(self, *args)
         with io.open('/proc/self/statm') as statm:
-            used[state['step']] = (int(statm.read().split()[1]) * resource.getpagesize() >> 20,
+            used[self.state['step']] = (int(statm.read().split()[1]) * resource.getpagesize() >> 20,
                                    len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))
 
-    monkeypatch.setattr(train.Log, 'step', measured)
+    monkeypatch.setattr(Trainer, 'step', measured)
     run(corpus, max_steps=2000, max_epoch=1000, log_interval=1000, save_interval=100, **SAMPLED)
     megabytes, files, threads = np.subtract(used[2000], used[500])
     assert megabytes < 10 and files <= 0 and threads <= 1  # that of the reader comes and goes

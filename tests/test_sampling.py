@@ -9,16 +9,15 @@ import paddle.fluid as fluid
 import pytest
 from six.moves import range
 
-import bilm
-import numpy_bilm
-import train
+from helpers import CONFIG, SENTENCES, Model, losses_of_steps, parameters, refused_training, run, write_lines
 from args import parse_args
-from conftest import write_lines
-from reader import BucketedReader, Vocabulary
-from sampling import Candidates, LogUniformSampler
-from test_bad_input import refused_training
-from test_bilm import CONFIG, SENTENCES, Model
-from test_train import losses_of_steps, parameters, run
+import bilm
+from elmo.sampling import Candidates, LogUniformSampler
+from elmo.text import Vocabulary
+from elmo.training import TrainingProgram
+import numpy_bilm
+from reader import BucketedReader
+import train
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 
@@ -84,8 +83,8 @@ def test_feed_tells_candidates_from_other_true_words():
 class SampledModel(Model):
     """The tiny model of test_bilm with 8 candidates of 23 words; some true words are among them, some are not."""
 
-    def __init__(self, training=True):
-        Model.__init__(self, sampled=True, training=training)
+    def __init__(self, manual_gradient=True):
+        Model.__init__(self, sampled=True, manual_gradient=manual_gradient)
         self.sampler = LogUniformSampler(CONFIG['vocab_size'], 8)
         self.candidates = self.sampler.draw(np.random.RandomState(3))
         self.feed = self.sampler.feed(self.candidates, {'tokens': TOKENS, 'next_tokens': NEXT_TOKENS})
@@ -106,18 +105,18 @@ class SampledModel(Model):
         return result
 
 
-@pytest.mark.parametrize('training', [False, True])
-def test_loss_equals_numpy(training):
-    model = SampledModel(training)
+@pytest.mark.parametrize('manual_gradient', [False, True])
+def test_loss_equals_numpy(manual_gradient):
+    model = SampledModel(manual_gradient)
     for loss, expected in zip(model.run(model.losses, **model.feed), model.expected()):
         np.testing.assert_allclose(loss[:, 0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['embedding_para', 'fw_layer1_gate_w', 'lstmp_3.w_1', 'softmax_weight',
                                   'softmax_bias'])
-@pytest.mark.parametrize('training', [False, True])
-def test_gradient_equals_finite_differences_of_numpy(name, training):
-    model = SampledModel(training)
+@pytest.mark.parametrize('manual_gradient', [False, True])
+def test_gradient_equals_finite_differences_of_numpy(name, manual_gradient):
+    model = SampledModel(manual_gradient)
     gradient = model.gradient(name, **model.feed)
     value, random, step = model.values[name], np.random.RandomState(1), 1e-5
     for _ in range(10):
@@ -148,9 +147,8 @@ def test_only_the_rows_in_use_are_updated(corpus, optim):
     vocabulary = Vocabulary(corpus.vocab_path)
     args = parse_args(corpus.flags(optim=optim, dropout=0, sample_softmax=True, n_negative_samples_batch=4))
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=2, hidden_size=3)
-    program, startup, loss, _ = train.build(config, args)
-    exe, places = fluid.Executor(fluid.CPUPlace()), [fluid.CPUPlace()]
-    exe.run(startup)
+    exe, program = fluid.Executor(fluid.CPUPlace()), TrainingProgram(config, args, [fluid.CPUPlace()])
+    exe.run(program.startup)
 
     def weight():
         return np.array(fluid.global_scope().find_var('softmax_weight').get_tensor())
@@ -159,12 +157,12 @@ def test_only_the_rows_in_use_are_updated(corpus, optim):
     touched, before = set(), weight()
     for step in range(3):
         batch = next(BucketedReader([path], vocabulary, 60).epoch(BucketedReader.start()))
-        feed, = train.feed_step(batch, step, vocabulary, places, config, args)
+        feed, = program.feed(batch, step)
         touched |= set(feed['samples'][:, 0]) | set(vocabulary.ids(['<S>', '</S>', '词1', '词3']))
-        exe.run(program, feed=feed, fetch_list=[])
+        exe.run(program.whole, feed=feed, fetch_list=[])
     changed = {row for row in range(len(vocabulary)) if (weight()[row] != before[row]).any()}
     assert changed == touched and len(touched) < len(vocabulary)
-    operators = {op.type for op in program.global_block().ops}
+    operators = {op.type for op in program.whole.global_block().ops}
     assert not operators & {'expand', 'one_hot', 'softmax', 'softmax_with_cross_entropy'}
 
 
@@ -182,7 +180,7 @@ def test_full_softmax_perplexity_of_the_dev_text_falls_alike(corpus, capsys):
     for sampled in (False, True):
         directory = str(corpus.directory.join('run%s' % sampled))
         run(corpus, max_epoch=6, learning_rate=0.05, sample_softmax=sampled, n_negative_samples_batch=10,
-            para_save_dir=directory)
+            save_dir=directory)
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('dev ')]
         falls.append([float(re.search(r'perplexity ([\d.]+)', line).group(1)) for line in lines])
     full, sampled = falls
@@ -198,7 +196,7 @@ def test_more_candidates_than_words_are_refused(corpus, capsys):
 
 def test_sampling_is_the_default_of_a_large_vocabulary(corpus, capsys, monkeypatch):
     built = []
-    monkeypatch.setattr(train, 'build', lambda config, args, cluster: built.append(args.sample_softmax) or 1 / 0)
+    monkeypatch.setattr(train, 'TrainingProgram', lambda config, args, *_: built.append(args.sample_softmax) or 1 / 0)
     for number in (5, 6):
         with pytest.raises(ZeroDivisionError):
             train.train(parse_args(corpus.flags(n_negative_samples_batch=number)))
@@ -208,8 +206,8 @@ def test_sampling_is_the_default_of_a_large_vocabulary(corpus, capsys, monkeypat
 def test_a_run_goes_on_with_the_same_candidates(corpus):
     flags = dict(max_epoch=1, sample_softmax=True, n_negative_samples_batch=5)
     whole, parts = [str(corpus.directory.join(name)) for name in ('whole', 'parts')]
-    run(corpus, para_save_dir=whole, max_steps=4, **flags)
-    run(corpus, para_save_dir=parts, max_steps=2, **flags)
-    run(corpus, para_save_dir=parts, load_dir=parts, max_steps=4, **flags)
+    run(corpus, save_dir=whole, max_steps=4, **flags)
+    run(corpus, save_dir=parts, max_steps=2, **flags)
+    run(corpus, save_dir=parts, load_dir=parts, max_steps=4, **flags)
     one, other = [parameters('%s/000004' % path) for path in (whole, parts)]
     assert all((one[name] == other[name]).all() for name in one)

@@ -11,70 +11,18 @@ import numpy as np
 import paddle.fluid as fluid
 import pytest
 
-import bilm
-import checkpoint
-import devices
-import evaluate
-import numpy_bilm
-import train
+from helpers import log_lines, losses_of_steps, parameters, random_sentences, run, same, write_lines
 from args import parse_args
-from conftest import random_sentences, write_lines
-from reader import BucketedReader, InputError, Vocabulary
+import bilm
+from elmo import checkpoint
+from elmo.text import InputError, Vocabulary
+from elmo.training import TrainingProgram
+import numpy_bilm
+from reader import BucketedReader
+from tools import evaluate
+import train
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
-
-
-def run(corpus, **flags):
-    """Trains with the tiny flags of the corpus."""
-    with fluid.scope_guard(fluid.Scope()):
-        train.train(parse_args(corpus.flags(**flags)))
-
-
-def log_lines(output, start):
-    """The lines of what was printed that begin with `start`, without what depends on the machine's speed."""
-    return [re.sub(r'[\d.]+ tokens/s.*| in [\d.]+ s.*', '', line) for line in output.splitlines()
-            if line.startswith(start)]
-
-
-def parameters(directory):
-    """All values of a checkpoint: {name: array}, read with plain fluid.io.load_vars."""
-    config = bilm.read_config(directory)
-    program, exe = fluid.Program(), fluid.Executor(fluid.CPUPlace())
-    with fluid.scope_guard(fluid.Scope()):
-        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
-            bilm.language_model(config)
-        fluid.io.load_vars(exe, directory, program,
-                           predicate=lambda variable: os.path.exists(os.path.join(directory, variable.name)))
-        return {name: np.array(fluid.global_scope().find_var(name).get_tensor())
-                for name in bilm.parameter_shapes(config)}
-
-
-def same(one, other):
-    return all((one[name] == other[name]).all() for name in one)
-
-
-def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
-    """The mean loss of each of the first steps, with the same global batch on any number of devices."""
-    monkeypatch.setenv('CPU_NUM', str(num_devices))
-    args = parse_args(corpus.flags(dropout=0, max_epoch=9, **changed))
-    places = devices.places(False)
-    vocabulary = Vocabulary(args.vocab_path)
-    reader = BucketedReader([os.path.join(args.train_path, name) for name in os.listdir(args.train_path)], vocabulary,
-                            60, num_devices)
-    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6)
-    losses, parts_of_steps = [], []
-    with fluid.scope_guard(fluid.Scope()):
-        program, startup, loss, figures = train.build(config, args)
-        fluid.Executor(places[0]).run(startup)
-        executor = devices.Executor(program, places, loss)
-        position = reader.start()
-        while len(losses) < steps:
-            for batch in reader.epoch(position):
-                feed = train.feed_step(batch, len(losses), vocabulary, places, config, args)
-                losses.append(train.run_step(executor, figures, feed)[:2])
-                parts_of_steps.append([int(share.lengths.sum()) for share in batch.batches])
-                position = batch.position
-    return np.array(losses[:steps]), parts_of_steps[:steps]
 
 
 @pytest.mark.parametrize('flags', [{'optim': 'adagrad', 'learning_rate': 0.2}, {'optim': 'adam', 'learning_rate': 0.01},
@@ -104,19 +52,17 @@ def test_the_step_is_adagrad_of_the_scaled_and_clipped_mean_loss(corpus, monkeyp
     for max_grad_norm in (10., 0.5):
         args = parse_args(corpus.flags(dropout=0, max_grad_norm=max_grad_norm))
         config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=2, hidden_size=3)
-        place = fluid.CPUPlace()
         with fluid.scope_guard(fluid.Scope()):
-            program, startup, _, _ = train.build(config, args)
-            exe = fluid.Executor(place)
-            exe.run(startup)
+            program, exe = TrainingProgram(config, args, [fluid.CPUPlace()]), fluid.Executor(fluid.CPUPlace())
+            exe.run(program.startup)
             batch = next(BucketedReader([corpus.test_path], vocabulary, 15).epoch(BucketedReader.start()))
 
             def values():
                 return {p.name: np.array(fluid.global_scope().find_var(p.name).get_tensor()).astype('float64')
-                        for p in program.all_parameters()}
+                        for p in program.whole.all_parameters()}
 
             before = values()
-            exe.run(program, feed=train.feed_step(batch, 0, vocabulary, [place], config, args)[0], fetch_list=[])
+            exe.run(program.whole, feed=program.feed(batch, 0)[0], fetch_list=[])
             after = values()
         share, = batch.batches
         ends = np.cumsum(share.lengths)
@@ -169,7 +115,7 @@ def test_same_seed_same_run(corpus, capsys, monkeypatch, num_devices):
     runs = []
     for number, seed in enumerate([1, 1, 2]):
         directory = str(corpus.directory.join('run%d' % number))
-        run(corpus, random_seed=seed, para_save_dir=directory, max_steps=4)
+        run(corpus, random_seed=seed, save_dir=directory, max_steps=4)
         runs.append((log_lines(capsys.readouterr().out, 'epoch'), parameters(checkpoint.find(directory))))
     assert runs[0][0] == runs[1][0] and same(runs[0][1], runs[1][1])
     assert runs[0][0] != runs[2][0]
@@ -177,11 +123,11 @@ def test_same_seed_same_run(corpus, capsys, monkeypatch, num_devices):
 
 def test_dropout_masks_change_every_step(corpus):
     args = parse_args(corpus.flags())
-    vocabulary = Vocabulary(corpus.vocab_path)
-    config = dict(bilm.PUBLISHED_CONFIG)
-    batch = next(BucketedReader([corpus.test_path], vocabulary, 30, 2).epoch(BucketedReader.start()))
-    seeds = np.concatenate([feed['dropout_seeds'] for step in range(3) for feed in train.feed_step(
-        batch, step, vocabulary, [fluid.CPUPlace()] * 2, config, args)])
+    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=20, embed_size=4, hidden_size=6)
+    program = TrainingProgram(config, args, [fluid.CPUPlace()] * 2)
+    reader = BucketedReader([corpus.test_path], Vocabulary(corpus.vocab_path), 30, 2)
+    batch = next(reader.epoch(reader.start()))
+    seeds = np.concatenate([feed['dropout_seeds'] for step in range(3) for feed in program.feed(batch, step)])
     assert len(seeds) == len(set(seeds)) == 3 * 2 * 6
 
 
@@ -206,19 +152,19 @@ def test_keeps_the_newest_checkpoints_and_the_best(corpus, capsys):
     # a worse one does not push out the best
     best = checkpoint.find(directory)
     write_lines(os.path.join(directory, 'best'), ['%06d' % saved[-2]])
-    program = fluid.Program()
+    saver = checkpoint.Saver(fluid.Executor(fluid.CPUPlace()), fluid.Program(), [], directory, keep=2)
     for step in (901, 902, 903):
-        checkpoint.save(fluid.Executor(fluid.CPUPlace()), program, {}, {'step': step}, directory, 2, best=False)
+        saver.save({'step': step})
     assert sorted(name for name in os.listdir(directory) if name.isdigit()) == ['%06d' % saved[-2], '000902', '000903']
     assert os.path.basename(best) == '%06d' % saved[-1]
 
 
 def test_going_on_from_a_checkpoint_equals_a_run_never_stopped(corpus, capsys):
-    run(corpus, max_epoch=2, para_save_dir=corpus.directory.join('whole'))
+    run(corpus, max_epoch=2, save_dir=corpus.directory.join('whole'))
     whole = log_lines(capsys.readouterr().out, 'epoch')
     directory = str(corpus.directory.join('parts'))
-    run(corpus, max_epoch=2, max_steps=3, para_save_dir=directory)
-    run(corpus, max_epoch=2, para_save_dir=directory, load_dir=directory)
+    run(corpus, max_epoch=2, max_steps=3, save_dir=directory)
+    run(corpus, max_epoch=2, save_dir=directory, load_dir=directory)
     parts = log_lines(capsys.readouterr().out, 'epoch')
 
     def without_total(lines):
@@ -238,7 +184,7 @@ def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num
     perplexity = {}
     for name, flags in (('anew', {}), ('continued', {'load_pretraining_params': trained})):
         capsys.readouterr()
-        run(corpus, train_path=other, para_save_dir=corpus.directory.join(name), max_steps=1, learning_rate=1e-6,
+        run(corpus, train_path=other, save_dir=corpus.directory.join(name), max_steps=1, learning_rate=1e-6,
             **flags)
         output = capsys.readouterr().out
         perplexity[name] = float(re.search(r'dev .* perplexity ([\d.]+)', output).group(1))
@@ -246,12 +192,13 @@ def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num
         if name == 'continued':
             assert log_lines(output, 'dev')[0] == re.sub(r'epoch \d+ step \d+', 'epoch 0 step 0', last)
     assert perplexity['continued'] < perplexity['anew'] - 1
-    assert parse_args(corpus.flags(load_pretraining_params=trained)).hidden_size == 6
-    flags = [flag for flag in corpus.flags(load_pretraining_params=trained) if flag not in ('--hidden_size', '6')]
-    assert parse_args(flags).hidden_size == 6 and parse_args(flags + ['--hidden_size', '7']).hidden_size == 7
+    for sizes, hidden_size in (([], 6), (['--hidden_size', '7'], 7)):  # by default that of the checkpoint
+        flags = [flag for flag in corpus.flags(init_from=trained, save_dir=corpus.directory.join('sizes%d' % hidden_size))
+                 if flag not in ('--hidden_size', '6')]
+        assert train.Job(parse_args(flags + sizes)).network_config(trained)['hidden_size'] == hidden_size
     for name in bilm.SOFTMAX_PARAMETERS:
         os.remove(os.path.join(trained, name))
-    run(corpus, train_path=other, para_save_dir=corpus.directory.join('encoder'), max_steps=1,
+    run(corpus, train_path=other, save_dir=corpus.directory.join('encoder'), max_steps=1,
         load_pretraining_params=trained)
     assert 'the softmax starts anew' in capsys.readouterr().out
 
@@ -268,11 +215,11 @@ def test_other_optimizers_learn_and_go_on(corpus, capsys, optim):
 
 def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
     directories = [str(corpus.directory.join(name)) for name in ('steps', 'epochs', 'constant')]
-    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_steps=2, para_save_dir=directories[0])
-    run(corpus, optim='sgd', learning_rate=0.15, max_steps=1, para_save_dir=directories[2])
+    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_steps=2, save_dir=directories[0])
+    run(corpus, optim='sgd', learning_rate=0.15, max_steps=1, save_dir=directories[2])
     # rates of 0.15 and 0
     assert same(*[parameters(checkpoint.find(directories[number])) for number in (0, 2)])
-    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_epoch=1, para_save_dir=directories[1])
+    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_epoch=1, save_dir=directories[1])
     capsys.readouterr()
     with pytest.raises(InputError) as error:
         run(corpus, optim='sgd', linear_decay=True, max_epoch=2, load_dir=directories[1])
@@ -287,7 +234,7 @@ def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
     text = write_lines(corpus.directory.join('text.txt'), sentences)
     table = str(corpus.directory.join('table.tsv'))
     monkeypatch.setenv('CPU_NUM', num_devices)
-    monkeypatch.setattr('sys.argv', ['evaluate.py', '--load_dir', directory, '--test_path', text, '--vocab_path',
+    monkeypatch.setattr('sys.argv', ['evaluate.py', '--checkpoint', directory, '--test_path', text, '--vocab_path',
                                      corpus.vocab_path, '--per_sentence', table, '--max_sentence_length', '8',
                                      '--batch_tokens', '12', '--use_gpu', 'False'])
     capsys.readouterr()
@@ -318,7 +265,7 @@ def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
 
 def test_where_a_run_saves(corpus, capsys, monkeypatch):
     monkeypatch.chdir(corpus.directory)
-    flags = dict(para_save_dir='', max_epoch=2)
+    flags = dict(save_dir='', max_epoch=2)
     run(corpus, max_steps=1, **flags)
     run(corpus, max_steps=1, **flags)
     run(corpus, max_steps=2, load_dir='checkpoints', **flags)

@@ -1,0 +1,253 @@
+# -*- coding: utf-8 -*-
+"""Saving, keeping, finding and loading checkpoints.
+
+    DIR/000490/            one file a parameter, as fluid.io.save_vars writes it, and nothing else of fluid's
+        bilm.json          sizes, and the sha256 of the vocabulary
+        optimizer/         accumulators and learning rate
+        train_state.json   step, position in the text, best dev perplexity, flags
+        manifest.json      size and sha256 of each of these files
+    DIR/latest, DIR/best   names of the newest checkpoint and of that with the lowest dev perplexity
+
+A checkpoint is filled beside its place, synced to disk and renamed: it is whole or absent.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import contextlib
+import io
+import os
+import re
+import shutil
+
+import paddle.fluid as fluid
+
+import bilm
+from elmo import manifest
+from elmo.files import new_directory, read_json, replacing, write_json
+from elmo.text import InputError
+
+_NAME = re.compile(r'\d{6,}$')
+
+
+class SaveError(InputError):
+    """A checkpoint cannot be written."""
+
+
+def steps(directory):
+    """Steps of the checkpoints in a directory, oldest first."""
+    return sorted(int(name) for name in os.listdir(directory) if _NAME.match(name))
+
+
+def _path(directory, step):
+    return os.path.join(directory, '%06d' % step)
+
+
+@contextlib.contextmanager
+def bilm_errors():
+    """Turns what bilm.py, which is copied alone, says of a checkpoint into an InputError."""
+    try:
+        yield
+    except bilm.CheckpointError as error:
+        raise InputError(error)
+
+
+def optimizer_variables(program):
+    """What an optimizer keeps between steps: accumulators and learning rate. Ask before the program gets more variables."""
+    return [variable for variable in program.list_vars()
+            if fluid.io.is_persistable(variable) and not fluid.io.is_parameter(variable)]
+
+
+@contextlib.contextmanager
+def saving(directory, variables):
+    """For calls of fluid.io that save variables into a directory: InputError if a file is not whole afterwards."""
+    try:
+        yield
+        for variable in variables:  # fluid does not notice a full disk
+            bilm.read_shape(os.path.join(directory, variable.name))
+    except bilm.CheckpointError as error:
+        raise InputError('%s: cannot be saved: %s' % (directory, error))
+    except fluid.core.EnforceNotMet as error:
+        raise InputError('%s: cannot be saved: %s'
+                         % (directory, ('%s' % error).split('Error Message Summary:')[-1].strip('-\n')))
+
+
+@contextlib.contextmanager
+def resumable():
+    """For what a run saves, which can be done again: adds to an InputError how to go on, as a SaveError."""
+    try:
+        yield
+    except InputError as error:
+        raise SaveError('%s; make room there, then give the same command with --resume' % error)
+
+
+class Saver(object):
+    """Saves the checkpoints of a run, keeps the newest ones and the best, and deletes the others.
+
+    Args:
+        exe: a fluid.Executor.
+        program: the training program, whose parameters are saved.
+        variables: what else it needs to go on, see optimizer_variables.
+        directory: where the checkpoints are.
+        keep: number of the newest checkpoints kept.
+        config: sizes and vocab_sha256 of a biLM, for bilm.json; None for another network.
+    """
+
+    def __init__(self, exe, program, variables, directory, keep, config=None):
+        self._exe, self._program, self._variables, self._config = exe, program, variables, config
+        self.directory, self._keep = directory, keep
+
+    def save(self, state, best=False):
+        """Saves a checkpoint named after state['step'], and returns its path.
+
+        Args:
+            state: dict for train_state.json.
+            best: whether this checkpoint is the best so far.
+
+        Raises:
+            SaveError: it cannot be written, as on a full disk; the checkpoints before it are as they were.
+        """
+        path = _path(self.directory, state['step'])
+        with resumable():
+            with new_directory(path, os.path.join(self.directory, '.saving')) as temporary:
+                self._fill(temporary, state)
+            for pointer in ['latest'] + ['best'] * best:
+                with replacing(os.path.join(self.directory, pointer)) as output:
+                    output.write(os.path.basename(path) + '\n')
+        self._prune(state['step'])
+        return path
+
+    def _fill(self, directory, state):
+        for target, variables in ((directory, self._program.all_parameters()),
+                                  (os.path.join(directory, 'optimizer'), self._variables)):
+            with saving(target, variables):
+                fluid.io.save_vars(self._exe, target, self._program, vars=variables)
+        write_json(os.path.join(directory, 'train_state.json'), state)
+        if self._config:
+            write_json(os.path.join(directory, 'bilm.json'), self._config)
+        manifest.write(directory)
+
+    def _prune(self, step):
+        """Deletes all checkpoints but the newest ones, of which that of `step` is the last, and the best."""
+        best = _pointed(self.directory, 'best')
+        # Later steps are of a run that went back.
+        for other in sorted(steps(self.directory), key=lambda other: (other <= step, other))[:-self._keep]:
+            path = _path(self.directory, other)
+            if os.path.basename(path) != best:
+                _remove(path)
+
+
+def _remove(path):
+    """Deletes a checkpoint. At no time is there half of one under its name."""
+    deleted = os.path.join(os.path.dirname(path), '.deleting')
+    shutil.rmtree(deleted, ignore_errors=True)
+    os.rename(path, deleted)
+    shutil.rmtree(deleted)
+
+
+def _pointed(directory, pointer):
+    """The name in the file DIR/latest or DIR/best; empty if there is no such file."""
+    path = os.path.join(directory, pointer)
+    if not os.path.exists(path):
+        return ''
+    with io.open(path, encoding='utf-8') as handle:
+        return handle.read().strip()
+
+
+def find(path, flag='--checkpoint'):
+    """The checkpoint that a path names: itself, or the newest in a directory of them; InputError if there is none."""
+    if not os.path.isdir(path):
+        raise InputError('%s %s: no such directory' % (flag, path))
+    for found in [path] + [_path(path, step) for step in reversed(steps(path))]:
+        if os.path.isfile(os.path.join(found, 'embedding_para')):
+            return found
+    raise InputError('%s %s: holds no checkpoint' % (flag, path))
+
+
+def newest_whole(directory):
+    """The newest checkpoint in a directory that is as it was saved, '' if there is none. Prints what it passes over."""
+    for step in reversed(steps(directory) if os.path.isdir(directory) else []):
+        damage = manifest.damage(_path(directory, step))
+        if not damage:
+            return _path(directory, step)
+        print('passed over: %s' % damage)
+    return ''
+
+
+def read_config(path, vocabulary=None):
+    """The config of a checkpoint, ours or the published one, which has no bilm.json.
+
+    InputError if bilm.json is none, or is that of another vocabulary.
+    """
+    config = dict(bilm.PUBLISHED_CONFIG, **{'bos_id': vocabulary.bos, 'eos_id': vocabulary.eos} if vocabulary else {})
+    if os.path.exists(os.path.join(path, 'bilm.json')):
+        with bilm_errors():
+            config = bilm.read_config(path)
+    if vocabulary:
+        check_vocabulary(path, vocabulary, config)
+    return config
+
+
+def check_vocabulary(path, vocabulary, config):
+    """InputError if the checkpoint at `path`, of this config, was made with another vocabulary."""
+    for key, here in (('vocab_size', len(vocabulary)), ('vocab_sha256', vocabulary.sha256)):
+        if config.get(key, here) != here:
+            raise InputError('%s: was trained with another vocabulary than %s: %s is %s there, %s here; give the '
+                             'vocabulary of the checkpoint' % (path, vocabulary.path, key, config[key], here))
+
+
+def load_parameters(exe, path, program, config, vocabulary):
+    """Loads the parameters of a checkpoint, with or without a softmax; returns their names.
+
+    InputError if sizes or vocabulary differ, or a file is missing or damaged.
+    """
+    with bilm_errors():
+        if os.path.exists(os.path.join(path, 'bilm.json')):  # the published checkpoint has none
+            check_vocabulary(path, vocabulary, bilm.read_config(path))
+        parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
+        manifest.check(path, sorted(parameters))
+        return bilm.init_pretraining_params(exe, path, program, config)
+
+
+def load_state(exe, path, program, variables, flags, kinds):
+    """Loads the state of a run from a checkpoint: the variables saved beside the parameters, and train_state.json.
+
+    Args:
+        variables: see Saver.
+        flags: {name: value} of what the run must not change, to be the same.
+        kinds: {key: type} of what train_state.json must have.
+
+    Returns:
+        The dict of train_state.json.
+
+    Raises:
+        InputError: a flag differs, and all that do are named; or a file is missing or damaged.
+    """
+    manifest.check(path, ['train_state.json'])
+    state = read_json(os.path.join(path, 'train_state.json'),
+                      '; to start from its parameters alone use --init_from')
+    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind) for key, kind in kinds.items()):
+        raise InputError('%s: its train_state.json is not the state of such a run; take another checkpoint' % path)
+    changed = ['--%s %s there, %s here' % (name, state['flags'].get(name), flags[name])
+               for name in sorted(flags) if state['flags'].get(name) != flags[name]]
+    if changed:
+        raise InputError('%s: the run would not go on as it was: %s; for other settings start a new run from its '
+                         'parameters with --init_from' % (path, ', '.join(changed)))
+    load_variables(exe, path, 'optimizer', program, variables)
+    return state
+
+
+def load_variables(exe, path, part, program, variables):
+    """Loads variables of a program from the directory `part` of a checkpoint, '' being the checkpoint itself.
+
+    InputError if one is missing, damaged or of another shape; then nothing is loaded.
+    """
+    directory = os.path.join(path, part)
+    manifest.check(path, [os.path.join(part, variable.name) for variable in variables])
+    for variable in variables:
+        try:
+            shape = bilm.read_shape(os.path.join(directory, variable.name))
+        except bilm.CheckpointError as error:
+            raise InputError('%s; take another checkpoint' % error)
+        if shape != tuple(variable.shape):
+            raise InputError('%s: has shape %s, needed is %s' % (os.path.join(directory, variable.name), list(shape),
+                                                                list(variable.shape)))
+    fluid.io.load_vars(exe, directory, program, vars=variables)

@@ -1,0 +1,155 @@
+# -*- coding: utf-8 -*-
+"""What all commands share: flags, errors of one line, exit codes.
+
+Exit codes: 0 success; 2 bad input or use (one line on stderr, no traceback); 1 a fault of the program, or the death of
+another process of the job; 130 interrupted before there was anything to save; 143 ended by SIGTERM.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import argparse
+import codecs
+import os
+import sys
+import traceback
+
+import six
+
+from elmo.text import InputError
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the default of a flag that has one."""
+
+    def _get_help_string(self, action):
+        is_switch = action.default is False and action.metavar != BOOLEAN['metavar']
+        if action.default in (None, '') or is_switch or action.nargs == '*':
+            return action.help
+        return super(_HelpFormatter, self)._get_help_string(action)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with one-line errors, an example in its help, and no guessing at abbreviated flags.
+
+    Args:
+        description: what the command does.
+        example: a command line, or several; in it %(prog)s is the name of the command.
+    """
+
+    def __init__(self, description=None, example=None, **kwargs):
+        epilog = example and 'example:\n' + ''.join('  %s\n' % line for line in example.splitlines())
+        super(ArgumentParser, self).__init__(description=description, epilog=epilog, formatter_class=_HelpFormatter,
+                                             **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        args = [as_text(arg) for arg in (sys.argv[1:] if args is None else args)]
+        return super(ArgumentParser, self).parse_known_args(args, namespace)
+
+    def error(self, message):
+        fail('%s (see %s --help)' % (message, self.prog))
+
+    def _get_option_tuples(self, option_string):
+        return []  # Python 2.7 has no allow_abbrev=False
+
+
+def as_text(value):
+    """An argument of the command line, or a path, as text. In Python 2 it is bytes."""
+    try:
+        if isinstance(value, bytes):
+            return value.decode(sys.getfilesystemencoding() or 'utf-8')
+        value.encode('utf-8')  # Python 3 lets bytes that the locale does not know pass as surrogates
+    except UnicodeError:
+        fail('the locale does not know the characters of %r: set LC_ALL=C.UTF-8 or another one of UTF-8' % value)
+    return value
+
+
+def boolean(text):
+    """argparse type: `--use_gpu False` is false."""
+    if text.lower() in ('true', '1', 'yes'):
+        return True
+    if text.lower() in ('false', '0', 'no'):
+        return False
+    raise argparse.ArgumentTypeError('expected True or False, got %r' % str(text))
+
+
+BOOLEAN = {'type': boolean, 'metavar': '{True,False}'}  # for add_argument
+
+
+def number(kind, low=None, high=None, above=None, below=None):
+    """argparse type for an int or float with bounds: low <= x <= high, above < x < below."""
+    bounds = [word % value for word, value in (('>= %s', low), ('> %s', above), ('<= %s', high), ('< %s', below))
+              if value is not None]
+    wanted = ('a whole number ' if kind is int else 'a number ') + ' and '.join(bounds)
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError('expected %s, got %r' % (wanted, str(text)))
+        inside = ((low is None or value >= low) and (high is None or value <= high) and
+                  (above is None or value > above) and (below is None or value < below))
+        if not inside or value != value or value in (float('inf'), float('-inf')):
+            raise argparse.ArgumentTypeError('expected %s, got %s' % (wanted, text))
+        return value
+
+    return parse
+
+
+positive_int = number(int, low=1)
+non_negative_int = number(int, low=0)
+
+
+class Stream(object):
+    """A standard stream that takes Chinese in every locale and shows each line at once.
+
+    Where the locale knows ASCII alone, it writes UTF-8.
+    """
+
+    def __init__(self, stream):
+        self._stream, self._bytes = stream, getattr(stream, 'buffer', stream)  # Python 2 has one for both
+        encoding = codecs.lookup(getattr(stream, 'encoding', None) or 'ascii').name
+        self._encoding = 'utf-8' if encoding == 'ascii' else encoding
+
+    def write(self, text):
+        if isinstance(text, six.text_type):
+            text = text.encode(self._encoding, 'backslashreplace')
+        self._bytes.write(text)
+        if b'\n' in text:
+            self._bytes.flush()
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+def tell(message, stream):
+    """Writes a message as one line, behind the name of the command."""
+    stream.write('%s: %s\n' % (as_text(os.path.basename(sys.argv[0])), ' '.join(six.text_type(message).split())))
+    stream.flush()
+
+
+def fail(message):
+    """One line on stderr, exit code 2."""
+    tell('error: %s' % message, sys.stderr)
+    sys.exit(2)
+
+
+def run(main):
+    """Calls main(). An InputError becomes one line on stderr and exit code 2."""
+    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
+    try:
+        main()
+    except InputError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write(str('interrupted\n'))
+        sys.exit(130)
+    except Exception:  # a fault of this program: a report needs all of it
+        traceback.print_exc()
+        sys.stderr.write(str('%s: this is a fault of the program. Please report it with the lines above, the command, '
+                             'Python %s and paddlepaddle %s\n'
+                             % (os.path.basename(sys.argv[0]), sys.version.split()[0], paddle_version())))
+        sys.exit(1)
+
+
+def paddle_version():
+    """The version of paddle, if it is loaded."""
+    return getattr(sys.modules.get('paddle'), '__version__', '(not loaded)')

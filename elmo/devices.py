@@ -1,0 +1,110 @@
+# -*- coding: utf-8 -*-
+"""The devices that a program runs on, and what is fed to each of them."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import os
+
+import numpy as np
+import paddle
+import paddle.fluid as fluid
+
+from elmo.text import InputError
+
+THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
+
+if hasattr(paddle, 'enable_static'):  # fluid 2 starts in dynamic mode
+    paddle.enable_static()
+
+
+def places(use_gpu=None):
+    """The devices to run on: every visible GPU, or CPU_NUM CPU replicas.
+
+    Args:
+        use_gpu: True, False, or None for GPUs where there are any.
+    """
+    gpus = fluid.core.get_cuda_device_count() if fluid.is_compiled_with_cuda() else 0
+    if use_gpu and not fluid.is_compiled_with_cuda():
+        raise InputError('--use_gpu True: this PaddlePaddle is built without CUDA; install paddlepaddle-gpu, '
+                         'or give --use_gpu False')
+    if use_gpu and not gpus:
+        raise InputError('--use_gpu True: no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, '
+                         'or give --use_gpu False')
+    if use_gpu or (use_gpu is None and gpus):
+        return fluid.cuda_places()
+    number = os.environ['CPU_NUM']  # fluid reads it too
+    if not number.isdigit() or not int(number):
+        raise InputError('CPU_NUM=%s: set it to the number of CPU replicas, 1 or more' % number)
+    return fluid.cpu_places(int(number))
+
+
+class Executor(object):
+    """Runs a program on several devices at a time, each fed its own part of a batch.
+
+    On each CPU replica several threads run operators that do not wait for one another, as those of the two directions
+    of a biLM. Unlike threads within an operator, they share all of the work, not the matrix products alone.
+
+    Args:
+        program: a fluid.Program.
+        places: list of the devices.
+        loss: name of the loss, if the program trains.
+        share_vars_from: an Executor that has run; this one uses its variables.
+        cluster: a distributed.Cluster whose trainers run the program with NCCL2.
+        threads: of each CPU replica.
+
+    Attributes:
+        has_run: whether it has; until then it has no variables to share.
+    """
+
+    def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS, cluster=None):
+        build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
+        if cluster and cluster.trainers:
+            build.num_trainers, build.trainer_id = cluster.num_trainers, cluster.trainer_id
+        if not isinstance(places[0], fluid.CUDAPlace):
+            execution.num_threads = threads * len(places)
+            # An operator that shares the memory of its input puts what follows into the queue of its own thread. One
+            # thread would have the work of both directions while the other one waits.
+            build.enable_inplace = False
+        # A single device has its variables in the scope. There fluid would print that it need not share them.
+        shared = share_vars_from._program if share_vars_from and len(places) > 1 else None
+        self._exe, self.has_run = fluid.Executor(places[0]), False
+        self._program = fluid.CompiledProgram(program).with_data_parallel(loss, build, execution, shared, places)
+
+    def run(self, fetch_list, feed=None, return_numpy=True):
+        """As fluid.Executor.run; `feed` is a list of one dict a device."""
+        self.has_run = True
+        return self._exe.run(self._program, feed, fetch_list, return_numpy=return_numpy)
+
+
+def lod_tensor(array, lengths, place):
+    """A LoD tensor of rows [N, ...] of any dtype; `lengths` are those of the sequences, their sum is N."""
+    tensor = fluid.LoDTensor()
+    tensor.set(array, place)
+    tensor.set_recursive_sequence_lengths([list(lengths)])
+    return tensor
+
+
+def ids_tensor(sequences, place):
+    """Lists of ids as one int64 LoD tensor [N, 1]."""
+    ids = np.array([id for sequence in sequences for id in sequence], dtype='int64').reshape(-1, 1)
+    return lod_tensor(ids, [len(sequence) for sequence in sequences], place)
+
+
+def feeds(batches, config, places):
+    """What each device is fed as `tokens` and `next_tokens` of bilm.language_model: a list of dicts.
+
+    A device whose batch is empty gets the empty sentence, as fluid cannot run on nothing. The caller must not count
+    its loss.
+
+    Args:
+        batches: one reader.Batch a device.
+        config: of the biLM, with the ids of <S> and </S>.
+    """
+    result = []
+    for batch, place in zip(batches, places):
+        tokens, next_tokens, lengths = batch.tokens, batch.next_tokens, batch.lengths.tolist()
+        if not lengths:
+            tokens, next_tokens = [np.array([[id]], dtype='int64') for id in (config['bos_id'], config['eos_id'])]
+            lengths = [1]
+        result.append({'tokens': lod_tensor(tokens, lengths, place),
+                       'next_tokens': lod_tensor(next_tokens, lengths, place)})
+    return result

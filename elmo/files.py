@@ -1,0 +1,110 @@
+# -*- coding: utf-8 -*-
+"""Files and directories that take their name when they are whole and on disk."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import contextlib
+import io
+import json
+import os
+import shutil
+
+import six
+
+from elmo.text import InputError
+
+
+@contextlib.contextmanager
+def new_file(path):
+    """Yields a path to write a file at. The file takes the name `path` when it is whole and on disk.
+
+    InputError if it cannot be written; then what was there stays.
+    """
+    temporary = path + '.tmp'
+    try:
+        yield temporary
+        sync(temporary)
+        os.rename(temporary, path)
+        sync(os.path.dirname(path) or '.')
+    except EnvironmentError as error:
+        raise InputError('%s: cannot be written: %s' % (path, error.strerror or error))
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a text file to write; see new_file."""
+    with new_file(path) as temporary, io.open(temporary, 'w', encoding='utf-8') as output:
+        yield output
+
+
+@contextlib.contextmanager
+def new_directory(path, temporary=None):
+    """Yields a directory to fill. It takes the name `path` when it is whole and on disk; what was there is deleted.
+
+    Args:
+        temporary: where it is filled; a path beside `path`, by default PATH.saving. What a killed process left there
+            is deleted.
+
+    Raises:
+        InputError: it cannot be written; then what was there stays.
+    """
+    temporary = temporary or path + '.saving'
+    whole = False
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.makedirs(temporary)
+        yield temporary
+        for parent, _, names in os.walk(temporary):
+            for name in names + ['.']:
+                sync(os.path.join(parent, name))
+        _take_place(temporary, path)
+        whole = True
+    except EnvironmentError as error:
+        raise InputError('%s: cannot be saved: %s' % (path, error.strerror or error))
+    finally:
+        if not whole:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary, path):
+    """Renames a directory to `path`. At no time is there half of a directory under that name."""
+    old = temporary + '.old'
+    if os.path.isdir(path):
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(path, old)
+    os.rename(temporary, path)
+    sync(os.path.dirname(os.path.abspath(path)))
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def undo_half_a_replacement(path):
+    """Gives a directory its name back, where new_directory was killed after it had moved the directory away."""
+    old = path + '.saving.old'
+    if os.path.isdir(old) and not os.path.isdir(path):
+        os.rename(old, path)
+
+
+def write_json(path, value):
+    """Writes a value as JSON; see new_file."""
+    with replacing(path) as output:
+        output.write(six.text_type(json.dumps(value, indent=2, sort_keys=True)) + '\n')
+
+
+def read_json(path, advice=''):
+    """The value in a JSON file; InputError, which ends with the advice, if it cannot be read."""
+    try:
+        with io.open(path, encoding='utf-8') as handle:
+            return json.loads(handle.read(1 << 20))  # such files are small
+    except (EnvironmentError, ValueError, RuntimeError) as error:  # RuntimeError: nested too deep
+        raise InputError('%s: cannot be read: %s%s' % (path, getattr(error, 'strerror', None) or error, advice))
+
+
+def sync(path):
+    """Waits until a file or directory is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

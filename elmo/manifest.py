@@ -1,0 +1,59 @@
+# -*- coding: utf-8 -*-
+"""manifest.json: size and sha256 of each file of a directory, so that damage is noticed."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import hashlib
+import io
+import os
+
+from elmo.files import read_json, write_json
+from elmo.text import InputError
+
+NAME = 'manifest.json'
+
+
+def write(directory):
+    """Writes the manifest of all files below a directory."""
+    write_json(os.path.join(directory, NAME), {name: _size_and_sha256(os.path.join(directory, name))
+                                               for name in _files(directory)})
+
+
+def damage(directory, names=None):
+    """What is wrong with a directory, or with these files of it, by its manifest; an empty text if nothing is.
+
+    A directory without a manifest, as the published checkpoint, is taken as it is.
+    """
+    path = os.path.join(directory, NAME)
+    if not os.path.exists(path):
+        return ''
+    expected = read_json(path)
+    if not isinstance(expected, dict):
+        return '%s: damaged: no list of files' % path
+    for name in sorted(expected) if names is None else names:
+        file = os.path.join(directory, name)
+        if not os.path.isfile(file):
+            return '%s: is missing' % file
+        if name in expected and _size_and_sha256(file) != expected[name]:
+            return '%s: damaged: not what %s says was saved' % (file, path)
+    return ''
+
+
+def check(directory, names=None):
+    """InputError if a file of a directory, or one of these files, is missing or damaged; see damage."""
+    found = damage(directory, names)
+    if found:
+        raise InputError('%s; copy it again, or take another' % found)
+
+
+def _files(directory):
+    """Paths of the files below a directory, relative to it."""
+    return sorted(os.path.relpath(os.path.join(parent, name), directory)
+                  for parent, _, names in os.walk(directory) for name in names)
+
+
+def _size_and_sha256(path):
+    digest = hashlib.sha256()
+    with io.open(path, 'rb') as handle:
+        for block in iter(lambda: handle.read(1 << 20), b''):
+            digest.update(block)
+        return [handle.tell(), str(digest.hexdigest())]

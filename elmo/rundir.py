@@ -1,0 +1,64 @@
+# -*- coding: utf-8 -*-
+"""The directory of a run: which one it is, whether it can be written, and that one run alone writes there."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import socket
+import tempfile
+import time
+
+from elmo.text import InputError
+
+
+def make(directory):
+    """Makes a directory, unless it is there; InputError if it cannot be written."""
+    try:
+        try:
+            os.makedirs(directory)
+        except OSError:
+            if not os.path.isdir(directory):  # another process of the run may have made it just now
+                raise
+        tempfile.TemporaryFile(dir=directory).close()
+    except EnvironmentError as error:
+        raise InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
+
+
+def default(resume):
+    """The first free one of checkpoints, checkpoints.2, checkpoints.3 …; to resume, the one before it."""
+    names = ['checkpoints'] + ['checkpoints.%d' % number for number in range(2, 2 + len(os.listdir('.')))]
+    free = [os.path.isdir(name) and bool(set(os.listdir(name)) - {'.lock'}) for name in names].index(False)
+    return names[max(free - 1, 0) if resume else free]
+
+
+@contextlib.contextmanager
+def locked(directory, alone=True):
+    """A context in which no other process can lock the directory.
+
+    Args:
+        alone: False for the processes of a run whose first one has the lock.
+
+    Raises:
+        InputError: another process has locked it, wherever it runs.
+    """
+    if not alone:
+        yield
+        return
+    with io.open(os.path.join(directory, '.lock'), 'a+', encoding='utf-8') as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except EnvironmentError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                handle.seek(0)
+                raise InputError('--save_dir %s: %s writes there; wait for its end, or choose another directory'
+                                 % (directory, handle.read().strip() or 'another run'))
+            print('%s: this file system has no locks (%s): let no other run write there' % (directory, error.strerror))
+        else:
+            handle.truncate(0)
+            handle.write('process %d on %s, since %s,\n' % (os.getpid(), socket.gethostname(),
+                                                            time.strftime('%Y-%m-%d %H:%M:%S')))
+            handle.flush()
+        yield

@@ -1,0 +1,132 @@
+# -*- coding: utf-8 -*-
+"""Text files as the user gives them: which ones, their lines, their encoding; and the vocabulary."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import glob
+import hashlib
+import io
+import os
+import sys
+
+BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
+MAX_LINE_BYTES = 16 << 20  # a longer line is hardly text, and memory must be bounded
+
+
+class InputError(Exception):
+    """What is wrong with the user's input, in one line: what, where, and what to do."""
+
+
+def list_files(pattern):
+    """The files that `pattern` names: one file, all files in a directory, or the matches of a glob, sorted.
+
+    Leaves out the hidden files of a directory. InputError if there is no file.
+    """
+    if os.path.isdir(pattern):
+        paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if not name.startswith('.')]
+    else:
+        paths = [pattern] if os.path.lexists(pattern) else glob.glob(pattern)
+    paths = sorted(path for path in paths if not os.path.isdir(path))
+    if not paths:
+        raise InputError('%s: no file matches; name a file, a directory or a glob in quotes' % pattern)
+    return paths
+
+
+def list_inputs(names):
+    """The files that several names stand for, see list_files. '-' is standard input and stays as it is."""
+    return [path for name in names for path in (['-'] if name == '-' else list_files(name))]
+
+
+def open_binary(path):
+    """Opens a file for reading bytes, '-' being standard input; InputError if that is not possible."""
+    try:
+        return io.open(0, 'rb', closefd=False) if path == '-' else io.open(path, 'rb')
+    except EnvironmentError as error:
+        raise InputError('%s: cannot be read: %s' % (path, error.strerror))
+
+
+def byte_lines(handle):
+    """The lines of a binary file as bytes. Of a line that is too long only its beginning, which decode_line refuses."""
+    return iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b'')
+
+
+def decode_line(line, path, number):
+    """The text of line `number` (from 1) of a file, without a byte order mark; InputError if it is no UTF-8 text."""
+    problem = None
+    if len(line) > MAX_LINE_BYTES:
+        problem = 'a line of more than %d MB; break it into lines' % (MAX_LINE_BYTES >> 20)
+    elif b'\0' in line:
+        problem = 'holds a NUL byte, so is no UTF-8 text; convert the file, for example with iconv -f utf-16 -t utf-8'
+    else:
+        try:
+            return line.decode('utf-8-sig' if number == 1 else 'utf-8')
+        except UnicodeDecodeError as error:
+            problem = ('not UTF-8 (byte %d of the line); convert the file, for example with iconv -f gb18030 -t utf-8'
+                       % (error.start + 1))
+    raise InputError('%s:%d: %s' % (path, number, problem))
+
+
+def read_lines(path):
+    """Yields (file:line, text, bytes) of each line of a file, '-' being standard input; InputError for a bad line."""
+    name = 'stdin' if path == '-' else path
+    with open_binary(path) as handle:
+        for number, line in enumerate(byte_lines(handle), 1):
+            yield '%s:%d' % (name, number), decode_line(line, name, number), len(line)
+
+
+def read_blocks(paths, block):
+    """Yields (list of (file:line, text), bytes read so far) of the files, '-' being standard input.
+
+    Each list has about `block` characters. From a terminal each line comes alone, as a person waits for its answer.
+    """
+    lines, characters, size = [], 0, 0
+    for path in paths:
+        for place, text, length in read_lines(path):
+            lines.append((place, text))
+            characters, size = characters + len(text), size + length
+            if characters >= block or path == '-' and sys.stdin.isatty():
+                yield lines, size
+                lines, characters = [], 0
+    if lines:
+        yield lines, size
+
+
+class Vocabulary(object):
+    """Words and their ids: one token a line, `<S>`, `</S>` and `<UNK>` among them, most frequent first.
+
+    Args:
+        path: a UTF-8 file.
+
+    Attributes:
+        words: list of the tokens, by id.
+        bos, eos, unk: ids of `<S>`, `</S>` and `<UNK>`.
+        sha256: digest of the tokens. A checkpoint carries it, so that another vocabulary is noticed.
+
+    Raises:
+        InputError: names the file and the line that is wrong.
+    """
+
+    def __init__(self, path):
+        self.path, self.words, self._ids = path, [], {}
+        for place, text, _ in read_lines(path):
+            word = text.rstrip('\r\n')
+            if word.split() != [word]:
+                problem = '"%s" has white space in it' % word if word.strip() else 'empty line'
+                raise InputError('%s: %s; a vocabulary holds one token a line' % (place, problem))
+            if word in self._ids:
+                raise InputError('%s: %s stands in line %d already; remove one of them'
+                                 % (place, word, self._ids[word] + 1))
+            self._ids[word] = len(self.words)
+            self.words.append(word)
+        missing = [word for word in (BOS, EOS, UNK) if word not in self._ids]
+        if missing:
+            raise InputError('%s: lacks %s; add a line for each, best at the top' % (path, ' '.join(missing)))
+        self.bos, self.eos, self.unk = [self._ids[word] for word in (BOS, EOS, UNK)]
+        self.sha256 = str(hashlib.sha256('\n'.join(self.words).encode('utf-8')).hexdigest())
+
+    def __len__(self):
+        return len(self.words)
+
+    def ids(self, words):
+        """Ids of a list of tokens. A token that is not in the vocabulary gets the id of `<UNK>`."""
+        get, unk = self._ids.get, self.unk
+        return [get(word, unk) for word in words]

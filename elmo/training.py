@@ -1,0 +1,123 @@
+# -*- coding: utf-8 -*-
+"""A step of pretraining: its program, what it is fed, and its run."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import numpy as np
+import paddle.fluid as fluid
+
+import bilm
+from elmo import checkpoint, devices, distributed
+from elmo.sampling import LogUniformSampler
+
+OPTIMIZERS = {
+    # The accumulators start at 1 as in the TensorFlow reference. From 0, the first update of each parameter would be as
+    # large as the learning rate.
+    'adagrad': lambda rate, clip: fluid.optimizer.Adagrad(rate, initial_accumulator_value=1., grad_clip=clip),
+    'sgd': lambda rate, clip: fluid.optimizer.SGD(rate, grad_clip=clip),
+    'adam': lambda rate, clip: fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip),
+    'rmsprop': lambda rate, clip: fluid.optimizer.RMSProp(rate, grad_clip=clip),
+}
+
+
+class TrainingProgram(object):
+    """The program of a step, what it is fed, and its run.
+
+    As fluid averages the gradients of the devices, each device is fed `loss_scale`, float32 [1]: number of devices /
+    tokens of the step, both over all trainers. So a step minimises the mean over all tokens, however they are dealt out.
+
+    Args:
+        config: sizes of the network.
+        args: the flags.
+        places: devices of this process.
+        cluster: a distributed.Cluster.
+        threads: see devices.Executor.
+
+    Attributes:
+        whole: the training program with all variables, to load and to save.
+        optimizer_variables: what the optimizer keeps between steps.
+        startup: gives the parameters their initial values.
+        transpiled: a distributed.Transpiled, None of a single process.
+        executor: a devices.Executor, None of a parameter server.
+    """
+
+    def __init__(self, config, args, places, cluster=distributed.LOCAL, threads=devices.THREADS):
+        self.config, self.args, self.places, self.cluster = config, args, places, cluster
+        self.transpiled = self.executor = None
+        main, self.startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(main, self.startup), fluid.unique_name.guard():
+            self._loss, self._metrics, names = self._build()
+        self.whole = main
+        if cluster.method != 'local':
+            self.whole = main.clone()  # the program of a trainer lacks what the servers do
+            self.transpiled = distributed.Transpiled(cluster, main, self.startup)
+            main = self.transpiled.program
+        self.optimizer_variables = [self.whole.global_block().var(name) for name in names]
+        if not cluster.server:
+            self.executor = devices.Executor(main, places, self._loss, threads=threads, cluster=cluster)
+
+    def _build(self):
+        """Builds the step; returns the names of its loss, of its metrics, and of what the optimizer keeps.
+
+        The metrics, float32 [3], are the mean losses forward and backward and the global norm of the gradient before it
+        is clipped.
+        """
+        args = self.args
+        loss_scale = fluid.data('loss_scale', [1], dtype='float32')
+        losses = bilm.language_model(self.config, args.dropout, args.random_seed, manual_gradient=True,
+                                     sampled=args.sample_softmax)
+        fw, bw = [fluid.layers.elementwise_mul(fluid.layers.reduce_sum(loss), loss_scale) for loss in losses]
+        # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
+        loss = fluid.layers.scale(fluid.layers.elementwise_add(fw, bw), 0.5 * args.num_steps)
+        rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
+        OPTIMIZERS[args.optim](rate, distributed.Clip(args.max_grad_norm)).minimize(loss)
+        program = fluid.default_main_program()
+        names = [variable.name for variable in checkpoint.optimizer_variables(program)]
+        block = program.global_block()
+        norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
+        metrics = fluid.layers.concat([fw, bw, norm])
+        if self.cluster.num_trainers > 1:
+            metrics = distributed.average(metrics)
+        return loss.name, metrics.name, names
+
+    def feed(self, batch, step):
+        """What step number `step` (from 0) feeds to each device of this process: a list of dicts.
+
+        Dropout masks, and the candidates of a sampled softmax, which all devices share, follow from (random_seed, step).
+
+        Args:
+            batch: a reader.GlobalBatch.
+        """
+        args, random = self.args, np.random.RandomState((self.args.random_seed, step))
+        feeds = devices.feeds(batch.batches, self.config, self.places)
+        if args.sample_softmax:
+            sampler = LogUniformSampler(self.config['vocab_size'], args.n_negative_samples_batch)
+            candidates = sampler.draw(random)
+            for feed in feeds:
+                words = {name: np.array(feed[name]) for name in ('tokens', 'next_tokens')}
+                feed.update(sampler.feed(candidates, words))
+        num_devices = len(self.places) * self.cluster.num_trainers
+        seeds = random.randint(1, 2 ** 31 - 1, [num_devices, bilm.num_dropout_seeds(self.config)]).astype('int32')
+        first = self.cluster.trainer_id * len(self.places)
+        for number, (feed, share) in enumerate(zip(feeds, batch.batches), first):
+            scale = num_devices / batch.num_tokens if len(share.lengths) else 0.
+            feed['loss_scale'] = np.array([scale], dtype='float32')
+            if args.dropout:
+                feed['dropout_seeds'] = seeds[number]
+            if args.linear_decay:
+                feed['learning_rate'] = np.array([self._decayed_rate(batch, step)], dtype='float32')
+        return feeds
+
+    def _decayed_rate(self, batch, step):
+        args = self.args
+        done = max(batch.epochs_read / args.max_epoch, (step + 1) / args.max_steps if args.max_steps else 0.)
+        return args.learning_rate * (1 - done)
+
+    def run(self, feed):
+        """Runs a step: its mean losses forward and backward and its gradient norm, float32 [3]."""
+        return np.reshape(self.executor.run([self._metrics], feed), [-1, 3]).mean(axis=0)  # over the devices
+
+
+def steps(reader, program, position, step):
+    """Yields the batches of an epoch from a position on, each with what its step feeds; `step` is the first one's."""
+    for number, batch in enumerate(reader.epoch(position), step):
+        yield batch, program.feed(batch, number)

@@ -1,0 +1,138 @@
+# -*- coding: utf-8 -*-
+"""The tagger at work, and the directory that holds its model.
+
+    network/         the decoding network with all parameters, ELMo's among them (fluid.io.save_inference_model)
+    vocabulary.txt   that of ELMo
+    tags.txt         the labels, by number
+    manifest.json    size and sha256 of each of these files
+    settings.json    sizes, flags, scores, and the weights of ELMo's layers
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import os
+import shutil
+
+import numpy as np
+import paddle.fluid as fluid
+
+import bilm
+from elmo import checkpoint, manifest
+from elmo.batching import batches_of_pieces, put_back
+from elmo.files import new_directory, read_json, replacing, write_json
+from elmo.text import InputError, Vocabulary
+from lac_finetune import network
+from lac_finetune.evaluation import chunks, split_label, stray
+from lac_finetune.reader import Units, read_lines
+
+
+class Decoder(object):
+    """Finds the best label of each unit of sentences; the parameters are in the current scope.
+
+    Args:
+        exe: a fluid.Executor.
+        sizes: see network.py.
+        elmo_layers: an ElmoLayers; None: the network computes the layers itself.
+        batch_tokens: units decoded at a time; it bounds memory.
+        max_length: more units than this are decoded in pieces.
+    """
+
+    def __init__(self, exe, sizes, elmo_layers=None, batch_tokens=1600, max_length=256):
+        self.exe, self.elmo_layers, self.batch_tokens, self.max_length = exe, elmo_layers, batch_tokens, max_length
+        self.program, self._path = network.decoding_program(sizes, whole=elmo_layers is None)
+
+    def __call__(self, sentences):
+        """The numbers of the labels of each sentence, a list of ids: a list of int64 [units]."""
+        results = [np.zeros([len(ids)], dtype='int64') for ids in sentences]
+        for pieces in batches_of_pieces(sentences, self.max_length, self.batch_tokens):
+            feed = network.feed([piece.tokens for piece in pieces], self.exe.place, self.elmo_layers)
+            path, = self.exe.run(self.program, feed=feed, fetch_list=[self._path], return_numpy=False)
+            put_back(np.array(path).reshape(-1), pieces, results)
+        return results
+
+
+class Tagger(object):
+    """Finds the words of raw texts and their tags.
+
+    Args:
+        decoder: a Decoder.
+        units: a Units.
+        labels: list of the labels, by number.
+
+    Attributes:
+        stray: how many n-I so far continued no n; each was taken as the beginning of a word.
+    """
+
+    def __init__(self, decoder, units, labels):
+        self.decoder, self.units, self.labels, self.stray = decoder, units, labels, 0
+
+    def __call__(self, texts, tokenized=False):
+        """The words of each text: a list of [(word, tag)]. White space is a border of words.
+
+        Args:
+            tokenized: the texts are words separated by white space. Each stays whole, and has the tag of its last unit.
+        """
+        texts, results = [[self.units.cut(part) for part in text.split()] for text in texts], []
+        found = self.decoder([self.units.ids([unit for part in parts for unit in part]) for parts in texts])
+        for parts, numbers in zip(texts, found):
+            labels, words, end = [self.labels[number] for number in numbers], [], 0
+            for part in parts:
+                start, end = end, end + len(part)
+                if tokenized:
+                    words.append((''.join(part), split_label(labels[end - 1])[0]))
+                else:
+                    self.stray += stray(labels[start:end])
+                    words += [(''.join(part[first:last]), tag) for first, last, tag in chunks(labels[start:end])]
+            results.append(words)
+        return results
+
+
+def load(directory, place):
+    """The Tagger of a model directory; its parameters go into the current scope.
+
+    InputError if a file of it is missing, truncated or another one's.
+    """
+    settings = read_settings(directory)
+    manifest.check(directory)
+    vocabulary = Vocabulary(os.path.join(directory, 'vocabulary.txt'))
+    labels = [line for _, line in read_lines(os.path.join(directory, 'tags.txt'))]
+    checkpoint.check_vocabulary(directory, vocabulary, settings['sizes'])
+    if len(labels) != settings['sizes']['num_labels']:
+        raise InputError('%s: %d labels in tags.txt, %d in settings.json; copy it again, or take another'
+                         % (directory, len(labels), settings['sizes']['num_labels']))
+    # The network is built anew: the saved one could do anything.
+    decoder = Decoder(fluid.Executor(place), settings['sizes'], None, settings['batch_tokens'], settings['max_length'])
+    checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, decoder.program.all_parameters())
+    return Tagger(decoder, Units(vocabulary), labels)
+
+
+def save(exe, directory, vocabulary, labels, settings):
+    """Writes a model directory; it takes its name when it is whole, and what was there is deleted."""
+    program, path = network.decoding_program(settings['sizes'], whole=True)  # anew: saving adds to the program
+    with new_directory(directory) as temporary:
+        target, parameters = os.path.join(temporary, 'network'), program.all_parameters()
+        with checkpoint.saving(target, parameters):
+            fluid.io.save_inference_model(target, ['word'], [path], exe, program)
+        shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
+        with replacing(os.path.join(temporary, 'tags.txt')) as output:
+            output.write(''.join(label + '\n' for label in labels))
+        manifest.write(temporary)
+        write_json(os.path.join(temporary, 'settings.json'), settings)  # not in the manifest: it gets the test score
+
+
+def read_settings(directory):
+    """settings.json of a model directory; InputError if train.py cannot have written it."""
+    path = os.path.join(directory, 'settings.json')
+    settings = read_json(path, '; name a model directory that train.py wrote')
+    try:
+        sizes = settings['sizes']
+        whole_numbers = [settings['batch_tokens'], settings['max_length']] + [
+            sizes[name] for name in ('vocab_size', 'num_labels', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num')]
+        elmo = sizes['elmo'] or dict(bilm.PUBLISHED_CONFIG, vocab_size=sizes['vocab_size'])
+        good = (all(type(number) is int and 0 < number < 2 ** 31 for number in whole_numbers) and
+                sizes['bigru_num'] <= 100 and not bilm.config_problem(elmo) and
+                elmo['vocab_size'] == sizes['vocab_size'])
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise InputError('%s: not the settings of a tagger; name a model directory that train.py wrote' % path)
+    return settings

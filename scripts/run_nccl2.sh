@@ -1,0 +1,16 @@
+#!/bin/sh
+# Pretraining on the GPUs of many machines, a process for each GPU: on every machine, with the same NODES,
+#   NODES=10.0.0.1,10.0.0.2 NODE=10.0.0.1 sh scripts/run_nccl2.sh --save_dir DIR [option of train.py]...
+# NODES are the addresses of all machines and NODE that of this one (default: this machine alone), GPUS its GPUs
+# (default: 0,1,2,3,4,5,6,7).
+set -eu
+
+sizes='--embed_size 512 --hidden_size 4096 --num_layers 2 --batch_size 128 --num_steps 20'
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+. "$root/scripts/env.sh"
+
+# shellcheck disable=SC2086 # $sizes is several words
+exec "$PYTHON" -m paddle.distributed.launch --cluster_node_ips "${NODES:-127.0.0.1}" --node_ip "${NODE:-127.0.0.1}" \
+    --selected_gpus "${GPUS:-0,1,2,3,4,5,6,7}" "$root/train.py" --train_path "$root/data/train/*" \
+    --test_path "$root/data/dev/*" --vocab_path "$root/data/vocabulary_min5k.txt" --update_method nccl2 $sizes "$@"

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Pretraining with parameter servers, all processes on this machine, on CPUs:
+#   sh scripts/run_pserver.sh --save_dir DIR [option of train.py]...
+# SERVERS and TRAINERS are their numbers (default 1 and 2), PORT is that of the first server (default 7164).
+# docs/distributed.md has the commands for many machines.
+set -eu
+
+sizes='--embed_size 64 --hidden_size 256 --num_layers 2 --batch_size 4 --num_steps 20 --dropout 0.3 --max_epoch 20'
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+export CPU_NUM=1 # a trainer has one device
+. "$root/scripts/env.sh"
+
+PADDLE_TRAINERS_NUM=${TRAINERS:-2}
+servers=${SERVERS:-1}
+port=${PORT:-7164}
+PADDLE_PSERVERS_IP_PORT_LIST=127.0.0.1:$port
+number=1
+while [ "$number" -lt "$servers" ]; do
+    PADDLE_PSERVERS_IP_PORT_LIST=$PADDLE_PSERVERS_IP_PORT_LIST,127.0.0.1:$((port + number))
+    number=$((number + 1))
+done
+export PADDLE_TRAINERS_NUM PADDLE_PSERVERS_IP_PORT_LIST
+
+# shellcheck disable=SC2086 # $sizes is several words
+train() {
+    exec "$PYTHON" "$root/train.py" --train_path "$root/data/train/*" --test_path "$root/data/dev/*" \
+        --vocab_path "$root/data/vocabulary_min5k.txt" --update_method pserver --use_gpu False $sizes "$@"
+}
+
+trainers=
+trap 'kill $trainers 2>/dev/null || true' INT TERM # each finishes its step, and the first one saves
+for endpoint in $(echo "$PADDLE_PSERVERS_IP_PORT_LIST" | tr , ' '); do
+    (TRAINING_ROLE=PSERVER PADDLE_CURRENT_ENDPOINT=$endpoint && export TRAINING_ROLE PADDLE_CURRENT_ENDPOINT && train "$@") &
+done
+number=0
+while [ "$number" -lt "$PADDLE_TRAINERS_NUM" ]; do
+    (TRAINING_ROLE=TRAINER PADDLE_TRAINER_ID=$number && export TRAINING_ROLE PADDLE_TRAINER_ID && train "$@") &
+    trainers="$trainers $!"
+    first=${first:-$!}
+    number=$((number + 1))
+done
+code=0
+wait "$first" || code=$?
+while kill -0 "$first" 2>/dev/null; do # a signal has ended the waiting, not the trainer
+    code=0
+    wait "$first" || code=$?
+done
+wait || true
+exit "$code"

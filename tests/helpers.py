@@ -1,0 +1,181 @@
+# -*- coding: utf-8 -*-
+"""What several test files share: tiny data and networks, runs of train.py, and errors of one line."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import os
+import re
+
+from project import cli
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+import bilm
+import train
+from args import parse_args
+from elmo import devices
+from elmo.text import Vocabulary
+from elmo.training import TrainingProgram
+from reader import BucketedReader
+
+CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15)
+SENTENCES = [[0, 5, 6, 7, 1], [0, 9, 1], [0, 3, 3, 8, 12, 22, 4, 1]]
+
+
+def write_lines(path, lines):
+    """Writes lines of text as UTF-8 and returns the path as text."""
+    with io.open(str(path), 'w', encoding='utf-8') as output:
+        output.write(''.join(line + '\n' for line in lines))
+    return str(path)
+
+
+def random_sentences(words, number, seed=0, longest=12):
+    """Sentences of 1 to `longest` words, some words being far more frequent than others."""
+    random = np.random.RandomState(seed)
+    weights = 1. / np.arange(1, len(words) + 1)
+    return [' '.join(random.choice(words, random.randint(1, longest + 1), p=weights / weights.sum()))
+            for _ in range(number)]
+
+
+class Corpus(object):
+    """A vocabulary, training text of two files with 60 sentences, and dev text with 11."""
+
+    def __init__(self, directory):
+        words = ['词%d' % number for number in range(20)]
+        self.vocab_path = write_lines(directory.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>'] + words[:17])
+        directory.mkdir('train')
+        for number in range(2):
+            write_lines(directory.join('train', 'part%d.txt' % number), random_sentences(words, 30, number))
+        self.train_path = str(directory.join('train'))
+        self.test_path = write_lines(directory.join('dev.txt'), random_sentences(words, 11, 2))
+        self.directory = directory
+
+    def flags(self, **changed):
+        """Command line of train.py for a tiny network."""
+        values = dict(train_path=self.train_path, test_path=self.test_path, vocab_path=self.vocab_path,
+                      embed_size=4, hidden_size=6, batch_size=4, num_steps=8, max_epoch=1, dropout=0.1,
+                      save_dir=str(self.directory.join('checkpoints')), log_interval=1, use_gpu=False,
+                      curves=False)  # each takes half a second
+        values.update(changed)
+        return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
+
+
+def run(corpus, **flags):
+    """Trains with the tiny flags of the corpus."""
+    with fluid.scope_guard(fluid.Scope()):
+        train.train(parse_args(corpus.flags(**flags)))
+
+
+def log_lines(output, start):
+    """The lines of what was printed that begin with `start`, without what depends on the machine's speed."""
+    return [re.sub(r'[\d.]+ tokens/s.*| in [\d.]+ s.*', '', line) for line in output.splitlines()
+            if line.startswith(start)]
+
+
+def parameters(directory):
+    """All values of a checkpoint: {name: array}, read with plain fluid.io.load_vars."""
+    config = bilm.read_config(directory)
+    program, exe = fluid.Program(), fluid.Executor(fluid.CPUPlace())
+    with fluid.scope_guard(fluid.Scope()):
+        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+            bilm.language_model(config)
+        fluid.io.load_vars(exe, directory, program,
+                           predicate=lambda variable: os.path.exists(os.path.join(directory, variable.name)))
+        return {name: np.array(fluid.global_scope().find_var(name).get_tensor())
+                for name in bilm.parameter_shapes(config)}
+
+
+def same(one, other):
+    """Whether all values of one checkpoint are those of the other, bit for bit."""
+    return all((one[name] == other[name]).all() for name in one)
+
+
+def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
+    """The mean loss of each of the first steps, with the same global batch on any number of devices."""
+    monkeypatch.setenv('CPU_NUM', str(num_devices))
+    args = parse_args(corpus.flags(dropout=0, max_epoch=9, **changed))
+    places = devices.places(False)
+    vocabulary = Vocabulary(args.vocab_path)
+    reader = BucketedReader([os.path.join(args.train_path, name) for name in os.listdir(args.train_path)], vocabulary,
+                            60, num_devices)
+    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6)
+    losses, parts_of_steps = [], []
+    with fluid.scope_guard(fluid.Scope()):
+        program, position = TrainingProgram(config, args, places), reader.start()
+        fluid.Executor(places[0]).run(program.startup)
+        while len(losses) < steps:
+            for batch in reader.epoch(position):
+                losses.append(program.run(program.feed(batch, len(losses)))[:2])
+                parts_of_steps.append([int(share.lengths.sum()) for share in batch.batches])
+                position = batch.position
+    return np.array(losses[:steps]), parts_of_steps[:steps]
+
+
+def refused(capsys, main):
+    """Runs a command that must be refused, and returns its line on stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and ': error: ' in lines[0]
+    return lines[0]
+
+
+def refused_training(corpus, capsys, **flags):
+    return refused(capsys, lambda: train.train(parse_args(corpus.flags(**flags))))
+
+
+def lod_tensor(sequences):
+    rows = np.array([id for sequence in sequences for id in sequence], dtype='int64').reshape(-1, 1)
+    return fluid.create_lod_tensor(rows, [[len(sequence) for sequence in sequences]], fluid.CPUPlace())
+
+
+def feed_of(sentences, **others):
+    return dict(others, tokens=lod_tensor([sentence[:-1] for sentence in sentences]),
+                next_tokens=lod_tensor([sentence[1:] for sentence in sentences]))
+
+
+class Model(object):
+    """A language model with random parameters, large enough that both clips are active."""
+
+    def __init__(self, config=CONFIG, dropout=0., **options):
+        self.program, startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
+            self.losses = bilm.language_model(config, dropout, **options)
+            self.loss = sum(fluid.layers.reduce_sum(loss) for loss in self.losses)
+            fluid.backward.append_backward(self.loss)
+        self.exe = fluid.Executor(fluid.CPUPlace())
+        self.exe.run(startup)
+        random = np.random.RandomState(0)
+        self.values = {}
+        for parameter in self.program.all_parameters():
+            tensor = fluid.global_scope().find_var(parameter.name).get_tensor()
+            value = np.array(tensor) + random.randn(*parameter.shape) * 0.5
+            tensor.set(value.astype('float32'), fluid.CPUPlace())
+            self.values[parameter.name] = np.array(tensor).astype('float64')
+
+    def run(self, fetched, sentences=SENTENCES, **feed):
+        results = self.exe.run(self.program, feed=feed_of(sentences, **feed), fetch_list=fetched, return_numpy=False)
+        return [np.array(result) for result in results]
+
+    def gradient(self, name, **feed):
+        """The gradient of a parameter, a sparse one made dense."""
+        gradient = name + '@GRAD'
+        if self.program.global_block().var(gradient).type != fluid.core.VarDesc.VarType.SELECTED_ROWS:
+            return self.run([gradient], **feed)[0]
+        program = self.program.clone()
+        block = program.global_block()
+        merged = block.create_var(name=str('merged'), type=fluid.core.VarDesc.VarType.SELECTED_ROWS)
+        block.append_op(type='merge_selected_rows', inputs={'X': gradient}, outputs={'Out': merged})
+        merged.persistable = True
+        self.exe.run(program, feed=feed_of(SENTENCES, **feed))
+        selected = fluid.global_scope().find_var('merged').get_selected_rows()
+        dense = np.zeros(self.values[name].shape)
+        dense[selected.rows()] = np.array(selected.get_tensor())
+        return dense
+
+    def layer_outputs(self):
+        """Names of the projections of fw layers 1, 2, then bw layers 1, 2, before the residual connection."""
+        return [op.output('Projection')[0] for op in self.program.global_block().ops if op.type == 'lstmp']

@@ -1,0 +1,75 @@
+# -*- coding: utf-8 -*-
+"""Checkpoints and a tagger of the first release, before the library moved into elmo/: they load and go on alike.
+
+first_release.zip holds a pretraining stopped after step 4, a tagger stopped after its third epoch, their texts, and
+results.npz: the parameters at step 8 and at the end of the tagger's training, as the first release computed them on fluid
+1.8.5. tagged.txt and tagged_after.txt are what the tagger made of raw.txt before and after the rest of its training.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import os
+import zipfile
+
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+from project import ROOT
+from elmo import arrays
+from lac_finetune import tagger
+from lac_finetune import train as lac_train
+import args
+import train
+
+PRETRAINING = ('--train_path text.txt --test_path dev.txt --vocab_path vocabulary.txt --embed_size 4 --hidden_size 6 '
+               '--batch_size 4 --num_steps 8 --dropout 0.1 --sample_softmax True --n_negative_samples_batch 9 '
+               '--max_epoch 5 --max_steps 8 --log_interval 1 --curves False --use_gpu False --save_interval 4 '
+               '--dev_interval 1000 --para_save_dir checkpoints --resume')
+TAGGER = ('--train_path train.tsv --dev_path dev.tsv --test_path test.tsv --vocab_path vocabulary.txt '
+          '--pretrain_elmo_model_path checkpoints --word_emb_dim 4 --grnn_hidden_dim 4 --bigru_num 2 --batch_tokens 100 '
+          '--max_epoch 12 --patience 12 --log_interval 1 --use_gpu False --curves False --save_dir model '
+          '--base_learning_rate 0.03 --dropout 0.1 --resume')
+
+
+@pytest.fixture
+def saved(tmpdir, monkeypatch):
+    """results.npz; the archive is unpacked into the current directory."""
+    with zipfile.ZipFile(os.path.join(ROOT, 'tests', 'first_release.zip')) as archive:
+        archive.extractall(str(tmpdir))
+    monkeypatch.chdir(tmpdir)
+    return np.load('results.npz')
+
+
+def compare(saved, prefix, directory):
+    """The saved values are those of the files in a directory, but for rounding on another CPU or release of fluid."""
+    names = [name for name in saved.files if name.startswith(prefix)]
+    assert names
+    for name in names:
+        found = arrays.open_parameter(os.path.join(directory, name[len(prefix):]))
+        np.testing.assert_allclose(found, saved[name], atol=1e-5, err_msg=name)
+
+
+def lines(path):
+    with io.open(path, encoding='utf-8') as handle:
+        return handle.read().splitlines()
+
+
+def tag(directory):
+    with fluid.scope_guard(fluid.Scope()):
+        found = tagger.load(directory, fluid.CPUPlace())(lines('raw.txt'))
+    return [' '.join('%s/%s' % pair for pair in words) for words in found]
+
+
+def test_pretraining_goes_on(saved):
+    train.train(args.parse_args(PRETRAINING.split()))
+    compare(saved, 'pretraining.', 'checkpoints/000008')
+    compare(saved, 'optimizer.', 'checkpoints/000008/optimizer')
+
+
+def test_a_tagger_tags_and_its_training_goes_on(saved):
+    assert tag('model') == lines('tagged.txt')
+    with fluid.scope_guard(fluid.Scope()):
+        lac_train.train(lac_train.parse_args(TAGGER.split()))
+    compare(saved, 'tagger.', 'model/network')
+    assert tag('model') == lines('tagged_after.txt') != lines('tagged.txt')

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Goes on pretraining on other text, such as that of a domain, with the new words that it has:
+#   TEXT='novels/*.txt' CHECKPOINT=checkpoints VOCABULARY=data/vocabulary_min5k.txt \
+#       sh tools/adapt.sh [option of train.py]...
+# TEXT is raw, a document a line (see data/prepare.py); CHECKPOINT and its VOCABULARY are where it starts. Optional:
+#   OUTPUT     directory for all that is made (default: adapted)
+#   MIN_COUNT  words that TEXT has this often are new words of the vocabulary (default 5; 0: no new words)
+# The text is cut by the vocabulary. What was interrupted goes on with the same command.
+set -eu
+trap 'exit 130' INT # an interrupted part saves and ends well; the next part must not follow
+trap 'exit 143' TERM
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+. "$root/scripts/env.sh"
+
+for name in TEXT CHECKPOINT VOCABULARY; do
+    eval "[ -n \"\${$name-}\" ]" || fail "$name is not set: TEXT=… CHECKPOINT=… VOCABULARY=… sh tools/adapt.sh"
+done
+output=${OUTPUT:-adapted}
+case $DEVICE in gpu) use_gpu=True ;; *) use_gpu=False ;; esac
+
+start=$CHECKPOINT
+# shellcheck disable=SC2153 # set from outside, as checked above
+vocabulary=$VOCABULARY
+if [ "${MIN_COUNT:-5}" != 0 ]; then
+    vocabulary=$output/words/vocabulary.txt
+    start=$output/start
+    [ -e "$vocabulary" ] || "$PYTHON" "$root/data/prepare.py" "$TEXT" --extend "$VOCABULARY" --characters \
+        --min_count "${MIN_COUNT:-5}" --output "$output/words"
+    [ -e "$start" ] || "$PYTHON" "$root/tools/convert.py" to_vocabulary "$CHECKPOINT" "$start" --vocab_path "$VOCABULARY" \
+        --new_vocab_path "$vocabulary"
+fi
+[ -e "$output/text" ] ||
+    "$PYTHON" "$root/data/prepare.py" "$TEXT" --vocab_path "$vocabulary" --output "$output/text"
+"$PYTHON" "$root/train.py" --train_path "$output/text/train" --test_path "$output/text/dev" --vocab_path "$vocabulary" \
+    --init_from "$start" --save_dir "$output/checkpoints" --use_gpu "$use_gpu" --resume "$@"
+
+PYTHONPATH=$root "$PYTHON" - "$output/checkpoints" <<'END'
+import sys
+from elmo import runlog
+found = [record['perplexity'] for record in runlog.read(sys.argv[1]) if record['kind'] == 'dev']
+print('dev perplexity on the new text: %.2f before, %.2f at best after' % (found[0], min(found[1:] or found)))
+END

@@ -1,0 +1,237 @@
+# -*- coding: utf-8 -*-
+"""Exchanges checkpoints with bilm-tf and AllenNLP, writes one as a plain .npz, or gives it another vocabulary.
+
+    to_bilm CHECKPOINT DIR    weights.hdf5 and options.json, as bilm-tf dumps them
+    from_bilm DIR CHECKPOINT  the way back
+    to_npz CHECKPOINT FILE    every parameter under its name
+    to_vocabulary CHECKPOINT NEW_CHECKPOINT --vocab_path ITS --new_vocab_path NEW
+
+weights.hdf5 holds RNN_0 (forward) and RNN_1 (backward), the rows of the vocabulary as `embedding`, and the softmax. So it
+serves as weight_file and as embedding_weight_file of a biLM with token input. TensorFlow's gates have another order, and
+its forget gates are biased by 1 more than is stored. Large parameters go through a block of rows at a time.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import os
+
+from project import cli
+import numpy as np
+
+import bilm
+from elmo import checkpoint, manifest
+from elmo.arrays import ROWS, import_h5py, npz, open_parameter, write_parameter
+from elmo.files import new_directory, new_file, read_json, write_json
+from elmo.text import InputError, Vocabulary
+
+TO_TENSORFLOW = (1, 0, 2, 3)  # ours: candidate, input, forget, output; TensorFlow's: input, candidate, forget, output
+FORGET = 2
+OF_WORDS = ('embedding_para',) + bilm.SOFTMAX_PARAMETERS  # a row for each word
+
+
+def swap_gates(array):
+    """An array of gates [..., 4 * hidden] in the other order; the same swap leads there and back."""
+    parts = np.split(array, 4, axis=-1)
+    return np.concatenate([parts[number] for number in TO_TENSORFLOW], axis=-1)
+
+
+def with_forget_bias(bias, more):
+    """A bias [..., 4 * hidden] with `more` added at the forget gates, which stand third in both orders."""
+    hidden = bias.shape[-1] // 4
+    bias = np.array(bias)
+    bias[..., FORGET * hidden:(FORGET + 1) * hidden] += more
+    return bias
+
+
+def cells(config):
+    """(name of the cell in the HDF5 file, name of its input weight, prefix of its other parameters) of each layer."""
+    for number, direction in enumerate(bilm.DIRECTIONS):
+        for layer in range(1, config['num_layers'] + 1):
+            yield ('RNN_%d/RNN/MultiRNNCell/Cell%d/LSTMCell' % (number, layer - 1),
+                   bilm.gate_name(direction, layer), bilm.lstm_name(config, direction, layer))
+
+
+def to_bilm(path, directory):
+    """Writes weights.hdf5 and options.json of a checkpoint into a directory, which is made."""
+    path = checkpoint.find(path)
+    config, h5py = checkpoint.read_config(path), import_h5py()
+    manifest.check(path)
+    if not os.path.isdir(directory):
+        os.makedirs(directory)
+
+    def parameter(name):
+        return open_parameter(os.path.join(path, name))
+
+    with new_file(os.path.join(directory, 'weights.hdf5')) as temporary, \
+            h5py.File(temporary, 'w') as output:
+        for cell, gate, prefix in cells(config):
+            weights = np.concatenate([parameter(gate), parameter(prefix + '.w_0')])
+            output[cell + '/W_0'] = swap_gates(weights)
+            output[cell + '/B'] = with_forget_bias(swap_gates(parameter(prefix + '.b_0')[0]), -1)
+            output[cell + '/W_P_0'] = parameter(prefix + '.w_1')
+        for name, target in (('embedding_para', 'embedding'), ('softmax_weight', 'softmax/W'),
+                             ('softmax_bias', 'softmax/b')):
+            if os.path.exists(os.path.join(path, name)):  # an encoder alone has no softmax
+                array = parameter(name)
+                dataset = output.create_dataset(target, array.shape, dtype='float32')
+                for start in range(0, array.shape[0], ROWS):
+                    dataset[start:start + ROWS] = array[start:start + ROWS]
+    write_json(os.path.join(directory, 'options.json'), {
+        'bidirectional': True, 'n_tokens_vocab': config['vocab_size'],
+        'lstm': {'dim': config['hidden_size'], 'projection_dim': config['embed_size'],
+                 'n_layers': config['num_layers'], 'cell_clip': config['cell_clip'], 'proj_clip': config['proj_clip'],
+                 'use_skip_connections': True}})
+
+
+def read_options(directory):
+    """The config of a biLM as options.json describes it, but for vocab_size and the ids; InputError if it cannot be one."""
+    path = os.path.join(directory, 'options.json')
+    options = read_json(path)
+    lstm = options.get('lstm') if isinstance(options, dict) else None
+    if not isinstance(lstm, dict):
+        raise InputError('%s: no biLM that fits here: no sizes of an LSTM in it' % path)
+    if not lstm.get('use_skip_connections') or not options.get('bidirectional'):
+        raise InputError('%s: no biLM that fits here: not bidirectional, or without skip connections' % path)
+    return {ours: lstm.get(theirs) for ours, theirs in (
+        ('embed_size', 'projection_dim'), ('hidden_size', 'dim'), ('num_layers', 'n_layers'),
+        ('cell_clip', 'cell_clip'), ('proj_clip', 'proj_clip'))}
+
+
+def check_weights(source, config, path):
+    """InputError unless an open HDF5 file has all weights of a biLM with token input, of the sizes of the config."""
+    embed_size, gates = config['embed_size'], 4 * config['hidden_size']
+    shapes = {'embedding': (config['vocab_size'], embed_size)}
+    for cell, _, _ in cells(config):
+        shapes.update({cell + '/W_0': (2 * embed_size, gates), cell + '/B': (gates,),
+                       cell + '/W_P_0': (config['hidden_size'], embed_size)})
+    if 'softmax' in source:
+        shapes.update({'softmax/W': shapes['embedding'], 'softmax/b': (config['vocab_size'],)})
+    for name, shape in sorted(shapes.items()):
+        found = getattr(source.get(name), 'shape', None)
+        if found != shape:
+            raise InputError('%s: %s has shape %s, needed is %s; take weights and options that belong together'
+                             % (path, name, list(found or []), list(shape)))
+
+
+def from_bilm(directory, path, bos_id, eos_id):
+    """Makes a checkpoint of weights.hdf5 and options.json in a directory; bos_id and eos_id are rows of <S> and </S>."""
+    h5py, weights = import_h5py(), os.path.join(directory, 'weights.hdf5')
+    config = read_options(directory)
+    try:
+        source = h5py.File(weights, 'r')
+    except EnvironmentError as error:
+        raise InputError('%s: not the weights of a biLM with token input as bilm-tf dumps them: %s' % (weights, error))
+    with source:
+        rows = getattr(source.get('embedding'), 'shape', (0,))[0]
+        config.update(vocab_size=rows, bos_id=bos_id, eos_id=eos_id)
+        problem = bilm.config_problem(config)
+        if problem:
+            raise InputError('%s: no biLM that fits here: %s' % (directory, problem))
+        config.update(cell_clip=float(config['cell_clip']), proj_clip=float(config['proj_clip']))
+        check_weights(source, config, weights)
+        with new_directory(path) as temporary:
+            write_parameters(source, config, temporary)
+            write_json(os.path.join(temporary, 'bilm.json'), config)
+            manifest.write(temporary)
+
+
+def write_parameters(source, config, directory):
+    """Writes the weights in an open HDF5 file as parameters of ours."""
+    def write(name, array):
+        write_parameter(os.path.join(directory, name), array)
+
+    for cell, gate, prefix in cells(config):
+        both = swap_gates(source[cell + '/W_0'][...])
+        write(gate, both[:config['embed_size']])
+        write(prefix + '.w_0', both[config['embed_size']:])
+        write(prefix + '.w_1', source[cell + '/W_P_0'])
+        write(prefix + '.b_0', swap_gates(with_forget_bias(source[cell + '/B'][...], 1))[None])
+    write('embedding_para', source['embedding'])
+    if 'softmax' in source:
+        write('softmax_weight', source['softmax/W'])
+        write('softmax_bias', source['softmax/b'])
+
+
+class _Rows(object):
+    """A parameter [words, …] made of the rows of another one, on disk. An id below 0 stands for the mean of all rows."""
+
+    def __init__(self, array, ids):
+        self._array, self._ids, self.shape = array, ids, (len(ids),) + array.shape[1:]
+        self._mean = sum(array[start:start + ROWS].sum(axis=0, dtype='float64')
+                         for start in range(0, array.shape[0], ROWS)) / array.shape[0]
+
+    def __getitem__(self, part):
+        ids = self._ids[part]
+        rows = np.array(self._array[np.maximum(ids, 0)])
+        rows[ids < 0] = self._mean
+        return rows
+
+
+def to_vocabulary(path, target, vocab_path, new_vocab_path):
+    """Makes a checkpoint with another vocabulary. Words of both keep their rows; new words start at the mean of all."""
+    path, vocabulary, new = checkpoint.find(path), Vocabulary(vocab_path), Vocabulary(new_vocab_path)
+    config = checkpoint.read_config(path, vocabulary)
+    manifest.check(path)
+    id_of = {word: id for id, word in enumerate(vocabulary.words)}
+    ids = np.array([id_of.get(word, -1) for word in new.words])
+    with new_directory(target) as temporary:
+        for name in sorted(set(bilm.parameter_shapes(config)) & set(os.listdir(path))):
+            array = open_parameter(os.path.join(path, name))
+            write_parameter(os.path.join(temporary, name), _Rows(array, ids) if name in OF_WORDS else array)
+        write_json(os.path.join(temporary, 'bilm.json'), dict(
+            config, vocab_size=len(new), vocab_sha256=new.sha256, bos_id=new.bos, eos_id=new.eos))
+        manifest.write(temporary)
+    shared = int((ids >= 0).sum())
+    print('%d words: %d keep their rows, %d are new; %d are left out'
+          % (len(new), shared, len(new) - shared, len(vocabulary) - shared))
+
+
+def to_npz(path, output):
+    """Writes every parameter of a checkpoint under its name."""
+    path = checkpoint.find(path)
+    manifest.check(path)
+    names = sorted(set(bilm.parameter_shapes(checkpoint.read_config(path))) & set(os.listdir(path)))
+    with new_file(output) as temporary, npz(temporary) as write:
+        for name in names:
+            write(name, open_parameter(os.path.join(path, name)))
+
+
+def parse_args():
+    parser = cli.ArgumentParser(__doc__.splitlines()[0], 'python tools/convert.py to_bilm checkpoints bilm_tf')
+    commands = parser.add_subparsers(dest='command')
+    commands.required = True
+    for name, source, target, description in (
+            ('to_bilm', 'CHECKPOINT', 'DIR', 'write weights.hdf5 and options.json'),
+            ('from_bilm', 'DIR', 'CHECKPOINT', 'make a checkpoint of weights.hdf5 and options.json'),
+            ('to_npz', 'CHECKPOINT', 'FILE', 'write every parameter under its name'),
+            ('to_vocabulary', 'CHECKPOINT', 'NEW_CHECKPOINT', 'make a checkpoint with another vocabulary')):
+        command = commands.add_parser(name, help=description, description=description)
+        command.add_argument('source', metavar=source)
+        command.add_argument('target', metavar=target)
+        if name == 'from_bilm':
+            command.add_argument('--bos_id', type=cli.non_negative_int, default=0, help='line of <S> in the vocabulary, '
+                                 'from 0')
+            command.add_argument('--eos_id', type=cli.non_negative_int, default=1, help='that of </S>')
+        if name == 'to_vocabulary':
+            command.add_argument('--vocab_path', required=True, help='vocabulary of the checkpoint')
+            command.add_argument('--new_vocab_path', required=True, help='vocabulary of the new checkpoint')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    args.target = args.target.rstrip(os.sep)
+    if args.command in ('from_bilm', 'to_vocabulary') and os.path.exists(args.target):
+        raise InputError('%s: is there already; choose another' % args.target)
+    if args.command == 'to_bilm':
+        to_bilm(args.source, args.target)
+    elif args.command == 'from_bilm':
+        from_bilm(args.source, args.target, args.bos_id, args.eos_id)
+    elif args.command == 'to_vocabulary':
+        to_vocabulary(args.source, args.target, args.vocab_path, args.new_vocab_path)
+    else:
+        to_npz(args.source, args.target)
+    print('wrote %s' % args.target)
+
+
+if __name__ == '__main__':
+    cli.run(main)

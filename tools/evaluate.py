@@ -1,0 +1,55 @@
+# -*- coding: utf-8 -*-
+"""Prints the perplexity of a checkpoint on a text, forward and backward, over every token with the full softmax."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+from project import cli
+import paddle.fluid as fluid
+
+import bilm
+from elmo import checkpoint, devices, flags
+from elmo.evaluator import Evaluator
+from elmo.files import replacing
+from elmo.text import InputError, Vocabulary, list_files
+from reader import BucketedReader
+
+
+def parse_args():
+    parser = cli.ArgumentParser(
+        __doc__, 'python tools/evaluate.py --checkpoint checkpoints --vocab_path data/vocabulary_min5k.txt \\\n'
+        '    --test_path data/dev')
+    flags.checkpoint(parser)
+    parser.add_argument('--test_path', required=True, help='segmented text: a file, a directory or a quoted glob')
+    parser.add_argument('--batch_tokens', type=cli.positive_int, default=1280,
+                        help='tokens in a batch of each device; memory grows with it times the vocabulary')
+    flags.max_sentence_length(parser)
+    flags.use_gpu(parser)
+    parser.add_argument('--per_sentence', metavar='FILE', default='',
+                        help='write a line for each sentence: file, line, tokens, unknown words, perplexities')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    places = devices.places(args.use_gpu)
+    vocabulary = Vocabulary(args.vocab_path)
+    path = checkpoint.find(args.checkpoint)
+    config = checkpoint.read_config(path, vocabulary)
+    reader = BucketedReader(list_files(args.test_path), vocabulary, args.batch_tokens * len(places), len(places),
+                            max_length=args.max_sentence_length, shuffle=False)
+    evaluator = Evaluator(config, reader, places)
+    names = checkpoint.load_parameters(fluid.Executor(places[0]), path, evaluator.program, config, vocabulary)
+    if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
+        raise InputError('%s: has no softmax, so there is no perplexity; name a whole checkpoint' % path)
+    if args.per_sentence:
+        with replacing(args.per_sentence) as output:
+            found = evaluator.evaluate(output)
+    else:
+        found = evaluator.evaluate()
+    print('%s\n%d sentences, %d tokens with the sentence ends, %d unknown words (%.2f%%)\n'
+          'perplexity fw %.2f bw %.2f average %.2f'
+          % (path, found.sentences, found.tokens, found.unknown,
+             100. * found.unknown / (found.tokens - found.sentences), found.fw, found.bw, found.average))
+
+
+if __name__ == '__main__':
+    cli.run(main)
