@@ -49,7 +49,7 @@ def gate_name(direction, layer):
 
 
 def parameter_shapes(config):
-    """Every parameter of the language model: {name: shape}."""
+    """All parameters of the language model: {name: shape}."""
     vocab, embed, gates = config['vocab_size'], config['embed_size'], 4 * config['hidden_size']
     shapes = {'embedding_para': (vocab, embed), 'softmax_weight': (vocab, embed), 'softmax_bias': (vocab,)}
     for direction in DIRECTIONS:
@@ -65,8 +65,8 @@ def parameter_shapes(config):
 def parameter_seed(name, random_seed):
     """A seed for the initial values of one parameter.
 
-    fluid gives all ops of a seeded program the same one, and parameters of equal shape, those of the two directions
-    among them, would start equal.
+    fluid gives all operators of a seeded program one seed. Parameters of equal shape, as those of the two directions,
+    would start with equal values.
     """
     return 1 + ((zlib.crc32(name.encode()) & 0xffffffff) + random_seed * 0x9e3779b1) % 0x7ffffffe
 
@@ -83,13 +83,13 @@ def _initializer(name, config, random_seed):
         bias = np.zeros([1, 4 * hidden], dtype='float32')
         bias[0, 2 * hidden:3 * hidden] = 1.  # fluid's gate order: candidate, input, forget, output
         return fluid.initializer.NumpyArrayInitializer(bias)
-    if name.endswith('gate_w') or name.endswith('.w_0'):  # two halves of what is one matrix in TensorFlow
+    if name.endswith('gate_w') or name.endswith('.w_0'):  # one matrix in TensorFlow, two here
         return fluid.initializer.Xavier(fan_in=2 * config['embed_size'], fan_out=4 * hidden, seed=seed)
     return fluid.initializer.Xavier(seed=seed)
 
 
 class _Parameters(object):
-    """Makes the parameters of one biLM, each with its published name; a second use in a program shares them."""
+    """Makes the parameters of one biLM, each with its published name. A second use in a program shares them."""
 
     def __init__(self, config, trainable=True, random_seed=0):
         self.config, self.trainable, self.random_seed = config, trainable, random_seed
@@ -109,18 +109,18 @@ class _Parameters(object):
 def _embedding(ids, parameters):
     """Rows of the embedding table: int64 LoD [N, 1] to float32 LoD [N, embed_size]."""
     return fluid.layers.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
-                            param_attr=parameters.attr('embedding_para'))
+                                  param_attr=parameters.attr('embedding_para'))
 
 
 def _lstmp(x, direction, layer, parameters):
     """One LSTM layer with projection (Sak et al. 2014), cell and projection clipped, outputs in reading order.
 
-    The op is appended by hand, as fluid.layers.dynamic_lstmp cannot name its two weights.
+    The operator is appended by hand, because fluid.layers.dynamic_lstmp cannot name its two weights.
     """
     config = parameters.config
     gate, prefix = gate_name(direction, layer), lstm_name(config, direction, layer)
-    # The helper takes its name from fluid's lstmp counter, which moves it past the published names: an lstmp that
-    # the user builds later never gets them. One built earlier has them already.
+    # The helper moves the counter of lstmp in fluid past the published names, so that no lstmp built later gets
+    # them. An lstmp built earlier has them already.
     helper = LayerHelper('lstmp')
     variables = helper.main_program.global_block().vars
     if prefix + '.w_0' in variables and gate not in variables:
@@ -159,9 +159,9 @@ def _encode(x, direction, parameters, dropout):
 
 
 class SeededDropout(object):
-    """Dropout whose masks follow from fed seeds: fresh each step, and the same when a run is repeated.
+    """Dropout whose masks follow from fed seeds: fresh in each step, and the same when a run is repeated.
 
-    fluid's own dropout offers one or the other. Each use takes the next element of `seeds`, int32 [uses].
+    fluid's own dropout offers one of both. Each use takes the next element of `seeds`, int32 [uses].
     """
 
     def __init__(self, rate, seeds):
@@ -200,8 +200,8 @@ def _inner(x, y):
 def _softmax_rows(weight, bias):
     """Rows [weight; bias; 1] of S words in parts of SOFTMAX_PART: a list of float32 [part, D + 2].
 
-    On a CPU, a tensor above 500 MB, as all logits of a large vocabulary are, does not come from fluid's memory pool: it
-    is new to the process in every step, which takes longer than its exp.
+    All logits of a large vocabulary at once would be slow on a CPU: fluid's memory pool serves no tensor above 500 MB.
+    The process would get new memory in every step, which takes longer than the exp.
 
     Args:
         weight, bias: float32 [S, D] and [S, 1].
@@ -215,17 +215,17 @@ def _softmax_rows(weight, bias):
 def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
     """Cross entropy in nats of N predictions among S words and the true one.
 
-    With x = logit - true_logit it is log(sum_j exp(x_j) + missed), its gradient sum_j p_j dx_j with
-    p_j = exp(x_j) / exp(cross entropy). Made by hand, the forward and backward pass take three matrix products and one
-    pass of exp over [N, S]: the bias, the true logit and the sum are columns of the products, and p is scaled only
-    after its own. The exp overflows if a word of probability below e^-88 comes true; the loss is then infinite.
+    With x = logit - true_logit the loss is log(sum_j exp(x_j) + missed), and its gradient is sum_j p_j dx_j with
+    p_j = exp(x_j) / exp(loss). The manual gradient takes three matrix products and one exp over [N, S] for both passes:
+    the bias, the true logit and the sum are columns of the products, and p is scaled after its product. The exp
+    overflows if a word of probability below e^-88 comes true; the loss is then infinite.
 
     Args:
         hidden: float32 [N, D].
         parts: the S words, as _softmax_rows returns them.
         true_logit: float32 [N, 1].
         missed: float32 [N, 1], 1 where the true word is not among the S; None if it always is.
-        manual_gradient: the graph holds the gradient itself; otherwise fluid makes it, if it is asked for.
+        manual_gradient: build the gradient into the graph; otherwise fluid makes it, if it is asked for.
 
     Returns:
         float32 [N, 1].
@@ -234,25 +234,31 @@ def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
     exps = [fluid.layers.exp(fluid.layers.matmul(rows, part, transpose_y=True)) for part in parts]
     missed = [] if missed is None else [missed]
     if not manual_gradient:
-        return fluid.layers.log(fluid.layers.sums([fluid.layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps] + missed))
+        totals = [fluid.layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps]
+        return fluid.layers.log(fluid.layers.sums(totals + missed))
     summed = fluid.layers.sums([fluid.layers.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
-    total = _constant(fluid.layers.sums([fluid.layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])] + missed))
+    last_column = fluid.layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])
+    total = _constant(fluid.layers.sums([last_column] + missed))
     with_gradient = fluid.layers.elementwise_div(_inner(summed, rows), total)
-    # The first term is the value; the others together are 0 and give the gradient.
+    # The log is the value. The rest is 0 and has the gradient.
     zero = fluid.layers.elementwise_sub(with_gradient, _constant(fluid.layers.assign(with_gradient)))
     return fluid.layers.elementwise_add(fluid.layers.log(total), zero)
 
 
 def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sampled=False):
-    """The bidirectional language model (equation 1 of the paper), for both directions the same softmax.
+    """The bidirectional language model (equation 1 of the paper); both directions share the softmax.
 
-    Feeds: `tokens`, int64 LoD [N, 1]: <S> w_1 … w_n of each sentence, what the forward direction reads and the
-    backward one predicts; `next_tokens`, alike: w_1 … w_n </S>, the reverse. With dropout also `dropout_seeds`,
-    int32 [num_dropout_seeds(config)]. A sampled softmax reads only the rows of S candidates and of the true words:
-    `samples`, int64 [S, 1], all different; `sample_log_counts`, float32 [S, 1], log of how often each is expected
-    among the candidates; for both tokens and next_tokens, `…_log_counts`, float32 [N, 1], the same of the true words,
-    and `…_missed`, float32 [N, 1], 1 for one that is no candidate, otherwise 0. A candidate that is the true word
-    counts once.
+    It is fed:
+        tokens: int64 LoD [N, 1], <S> w_1 … w_n of each sentence; the forward direction reads it, the backward one
+            predicts it.
+        next_tokens: int64 LoD [N, 1], w_1 … w_n </S> of each sentence; the reverse.
+        dropout_seeds: int32 [num_dropout_seeds(config)], with dropout.
+
+    A sampled softmax reads only the rows of S candidates and of the true words. It is also fed:
+        samples: int64 [S, 1], the candidates, all different. A candidate that is the true word counts once.
+        sample_log_counts: float32 [S, 1], log of how often each is expected among the candidates.
+        tokens_log_counts, next_tokens_log_counts: float32 [N, 1], the same of the true words.
+        tokens_missed, next_tokens_missed: float32 [N, 1], 1 for a true word that is no candidate, otherwise 0.
 
     Args:
         config: dict of sizes, see PUBLISHED_CONFIG.
@@ -262,8 +268,8 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
         sampled: take the sampled softmax, which is for training alone.
 
     Returns:
-        Cross entropy in nats of each token, forward and backward: two float32 [N, 1]; row k belongs to row k of
-        next_tokens for the forward and of tokens for the backward direction.
+        Cross entropy in nats of each token, forward and backward: two float32 [N, 1]. Row k of the forward one belongs
+        to row k of next_tokens, row k of the backward one to row k of tokens.
     """
     tokens = fluid.data('tokens', shape=[None, 1], dtype='int64', lod_level=1)
     next_tokens = fluid.data('next_tokens', shape=[None, 1], dtype='int64', lod_level=1)
@@ -277,14 +283,14 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
     weight, bias = [parameters.create(helper, name) for name in SOFTMAX_PARAMETERS]
 
     def rows(ids, log_counts=None):
-        """Rows of the softmax's weight and bias, the bias corrected for the sampling if there is one."""
-        # Without overwrite=False, the gradient of a word that occurs several times would be that of one of them.
+        """Rows of the weight and the bias of the softmax; the bias is corrected for the sampling if there is one."""
+        # With overwrite, a word that occurs several times would get the gradient of one of its places.
         index = fluid.layers.reshape(ids, [-1])
         row_bias = fluid.layers.reshape(fluid.layers.gather(bias, index, overwrite=False), [-1, 1])
         if log_counts is None:
             return fluid.layers.gather(weight, index, overwrite=False), row_bias
         row_weight = fluid.layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
-                                      param_attr=parameters.attr('softmax_weight'))
+                                            param_attr=parameters.attr('softmax_weight'))
         return row_weight, fluid.layers.elementwise_sub(row_bias, log_counts)
 
     if sampled:
@@ -330,7 +336,7 @@ def _encode_sentences(embedding, parameters):
     Returns:
         The layers 0..L, each float32 LoD [N, 2 * embed_size]: the embedding twice, then [fw; bw] of each LSTM layer.
     """
-    def each_sentence(value):  # int64 [sentences, 1]: the batch size of a LoD input is its number of sentences
+    def each_sentence(value):  # int64 [sentences, 1], as fluid's batch size of a LoD input is its number of sentences
         return fluid.layers.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
 
     zeros, ones = each_sentence(0), each_sentence(1)
@@ -511,7 +517,8 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         Sorted list of the names loaded.
 
     Raises:
-        CheckpointError: names every parameter that is missing, unexpected, damaged or of another shape; nothing is loaded.
+        CheckpointError: names every parameter that is missing, unexpected, damaged or of another shape. Nothing is
+            loaded then.
     """
     shapes = {parameter.name: tuple(int(size) for size in parameter.shape)
               for parameter in main_program.all_parameters()}

@@ -165,8 +165,8 @@ class BucketedReader(object):
         with open_binary(path) as handle:
             size = os.fstat(handle.fileno()).st_size
             if size != self.sizes[file]:
-                raise InputError('%s: has changed since the run began, from %d to %d bytes; start a new run, or put the '
-                                 'old text back and go on with --resume' % (path, self.sizes[file], size))
+                raise InputError('%s: has changed since the run began, from %d to %d bytes; start a new run, or put '
+                                 'the old text back and go on with --resume' % (path, self.sizes[file], size))
             handle.seek(position['offset'])
             for line in byte_lines(handle):
                 position['offset'] += len(line)

@@ -68,8 +68,8 @@ class Job(object):
         if args.sample_softmax is None:
             args.sample_softmax = words >= 4 * args.n_negative_samples_batch
         if args.sample_softmax and args.n_negative_samples_batch >= words:
-            raise InputError('--n_negative_samples_batch %d: %s has only %d words; give fewer, or --sample_softmax False'
-                             % (args.n_negative_samples_batch, args.vocab_path, words))
+            raise InputError('--n_negative_samples_batch %d: %s has only %d words; give fewer, or --sample_softmax '
+                             'False' % (args.n_negative_samples_batch, args.vocab_path, words))
 
     def _make_directory(self):
         """The directory that the run saves to; InputError if it holds the checkpoints of another run."""
@@ -333,7 +333,7 @@ def run(job, config, path, skipped):
             raise
         except InputError:  # a bad line far into the text: what was learned until there is kept
             if not trainer.first:
-                time.sleep(60)  # the first one saves, and its end is that of this process
+                time.sleep(60)  # the first one saves and then ends this process
             trainer.save_the_rest()
             raise
         if trainer.first and not failure:
@@ -359,7 +359,7 @@ def serve(job, program, path):
 
 
 def train(args):
-    """Trains as the flags say. With --on_nan skip it trains again from the last checkpoint without a batch that failed."""
+    """Trains as the flags say. With --on_nan skip it goes back to the last checkpoint and leaves out what failed."""
     job, skipped = Job(args), []
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
         path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from

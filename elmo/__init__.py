@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
-"""The library that the commands stand on, and what Python users import: from elmo import Vocabulary, Segmenter, Embedder.
+"""The library of the commands and of Python users: from elmo import Vocabulary, Segmenter, Embedder, InputError.
 
-It uses bilm.py and itself alone. It is imported before fluid, because it sets what fluid reads from the environment.
+It uses bilm.py and itself alone. Import it before fluid, because it sets what fluid reads from the environment.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 

@@ -51,7 +51,10 @@ def bilm_errors():
 
 
 def optimizer_variables(program):
-    """What an optimizer keeps between steps: accumulators and learning rate. Ask before the program gets more variables."""
+    """What an optimizer keeps between steps: accumulators and learning rate.
+
+    Ask for it before the program gets persistable variables of other kinds.
+    """
     return [variable for variable in program.list_vars()
             if fluid.io.is_persistable(variable) and not fluid.io.is_parameter(variable)]
 
@@ -248,6 +251,6 @@ def load_variables(exe, path, part, program, variables):
         except bilm.CheckpointError as error:
             raise InputError('%s; take another checkpoint' % error)
         if shape != tuple(variable.shape):
-            raise InputError('%s: has shape %s, needed is %s' % (os.path.join(directory, variable.name), list(shape),
-                                                                list(variable.shape)))
+            raise InputError('%s: has shape %s, needed is %s'
+                             % (os.path.join(directory, variable.name), list(shape), list(variable.shape)))
     fluid.io.load_vars(exe, directory, program, vars=variables)

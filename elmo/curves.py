@@ -18,10 +18,12 @@ POINTS = 400  # of a curve; more are averaged, so that a long run is readable
 # What is drawn together: name, Chinese name, scale, and the curves: kind and metric of log.jsonl, and a label.
 PANELS = (
     ('loss', '损失', 'linear', [('train', 'loss', 'train'), ('dev', 'loss', 'dev')]),
-    ('perplexity', '困惑度', 'log', [('train', 'perplexity_fw', 'train fw'), ('train', 'perplexity_bw', 'train bw'),
-                                  ('dev', 'perplexity_fw', 'dev fw'), ('dev', 'perplexity_bw', 'dev bw')]),
-    ('dev F1', '开发集 F1', 'linear', [('dev', 'f1', 'F1'), ('dev', 'precision', 'precision'),
-                                     ('dev', 'recall', 'recall'), ('dev', 'segmentation_f1', 'segmentation F1')]),
+    ('perplexity', '困惑度', 'log',
+     [('train', 'perplexity_fw', 'train fw'), ('train', 'perplexity_bw', 'train bw'),
+      ('dev', 'perplexity_fw', 'dev fw'), ('dev', 'perplexity_bw', 'dev bw')]),
+    ('dev F1', '开发集 F1', 'linear',
+     [('dev', 'f1', 'F1'), ('dev', 'precision', 'precision'), ('dev', 'recall', 'recall'),
+      ('dev', 'segmentation_f1', 'segmentation F1')]),
     ('learning rate', '学习率', 'from 0', [('train', 'learning_rate', '')]),
     ('tokens/s', '每秒词数', 'from 0', [('train', 'tokens_per_second', '')]),
 )
@@ -149,7 +151,7 @@ def draw_confusion(tags, counts, path):
 
 
 class Curves(object):
-    """Draws curves.png of a run that is going on, if it is wanted. Where that fails, a line says why and the run goes on."""
+    """Draws curves.png of a run that is going on, if it is wanted. If that fails, a line says why; the run goes on."""
 
     def __init__(self, directory, wanted=True):
         self._directory, self._wanted, self._drawn = directory, wanted, 0.
@@ -166,7 +168,7 @@ class Curves(object):
             records = runlog.read(self._directory)
             if records:
                 draw([('', records)], os.path.join(self._directory, NAME))
-        except (ImportError, InputError, EnvironmentError, RuntimeError, ValueError) as error:  # matplotlib's own ones too
+        except (ImportError, InputError, EnvironmentError, RuntimeError, ValueError) as error:
             print('%s is not drawn any more: %s: %s' % (NAME, type(error).__name__, error))
             self._wanted = False
         self._drawn = time.time()

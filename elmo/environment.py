@@ -26,7 +26,7 @@ def defaults(environ, cores, cpu):
         'OMP_NUM_THREADS': '1',
         # Hides fluid's warnings, which are about fluid itself. Its errors still show.
         'GLOG_minloglevel': '2',
-        # Milliseconds. A trainer may wait long for the first one, which evaluates and saves. watch.Watch notices a death.
+        # Milliseconds. A trainer may wait long for the first one, which evaluates and saves. Watch notices a death.
         'FLAGS_rpc_deadline': '%d' % (24 * 3600 * 1000),
     }
     if 'AuthenticAMD' in cpu:

@@ -60,7 +60,7 @@ class Evaluator(object):
         return np.concatenate(rows)
 
     def sentences(self):
-        """Yields, for a buffer of the reader at a time, its sentences in reading order; pieces of a line are summed up.
+        """Yields the sentences of a buffer of the reader at a time, in reading order; pieces of a line are summed up.
 
         Yields:
             sources, int64 [S, 2]: index of the file and line.
@@ -82,7 +82,7 @@ class Evaluator(object):
         progress.close()
 
     def evaluate(self, output=None):
-        """The Evaluation of the whole text; writes a line a sentence to `output`, an open text file, if there is one."""
+        """The Evaluation of the whole text. Writes a line a sentence to `output`, a text file, if there is one."""
         totals = np.zeros(5)
         if output:
             output.write('file\tline\ttokens\tunknown\tfw\tbw\taverage\n')

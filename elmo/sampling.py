@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Candidates of the sampled softmax, drawn by the frequency rank of words. Pure numpy; it runs in the reader's thread."""
+"""Candidates of the sampled softmax, drawn by the frequency rank of words. Pure numpy."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections

@@ -22,8 +22,8 @@ OPTIMIZERS = {
 class TrainingProgram(object):
     """The program of a step, what it is fed, and its run.
 
-    As fluid averages the gradients of the devices, each device is fed `loss_scale`, float32 [1]: number of devices /
-    tokens of the step, both over all trainers. So a step minimises the mean over all tokens, however they are dealt out.
+    fluid averages the gradients of the devices. So each device is fed `loss_scale`, float32 [1]: number of devices /
+    tokens of the step, both over all trainers. A step then minimises the mean over all tokens, however they are dealt.
 
     Args:
         config: sizes of the network.
@@ -82,7 +82,7 @@ class TrainingProgram(object):
     def feed(self, batch, step):
         """What step number `step` (from 0) feeds to each device of this process: a list of dicts.
 
-        Dropout masks, and the candidates of a sampled softmax, which all devices share, follow from (random_seed, step).
+        Dropout masks and candidates follow from (random_seed, step). All devices share the candidates.
 
         Args:
             batch: a reader.GlobalBatch.
@@ -118,6 +118,6 @@ class TrainingProgram(object):
 
 
 def steps(reader, program, position, step):
-    """Yields the batches of an epoch from a position on, each with what its step feeds; `step` is the first one's."""
+    """Yields (batch, what its step feeds) of an epoch from a position on; `step` is the number of the first one."""
     for number, batch in enumerate(reader.epoch(position), step):
         yield batch, program.feed(batch, number)

@@ -172,8 +172,8 @@ class Watch(object):
         with self._lock:
             self._connections[connection] = name
         if agreed != self._agreed:
-            self._end(2, '%s goes on from %s, %s from %s: give all the same checkpoints' % (name, agreed, self._name,
-                                                                                        self._agreed))
+            self._end(2, '%s goes on from %s, %s from %s: give all the same checkpoints'
+                      % (name, agreed, self._name, self._agreed))
         for line in lines:
             word, _, rest = line.partition(' ')
             if word == 'stop':

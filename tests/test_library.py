@@ -41,7 +41,7 @@ def test_a_user_may_have_modules_of_the_same_names(corpus):
     for name in ('reader', 'args', 'train', 'files', 'checkpoint', 'cli', 'project', 'text'):
         write_lines(corpus.directory.join(name + '.py'), ['raise RuntimeError("of the user")'])
     write_lines(corpus.directory.join('task.py'), [
-        'import sys', 'sys.path.append(sys.argv[1])  # behind the directory of the user',
+        'from __future__ import print_function', 'import sys', 'sys.path.append(sys.argv[1])  # behind the directory of the user',
         'from elmo import Embedder, InputError, Segmenter, Vocabulary',
         'vocabulary = Vocabulary(sys.argv[3])',
         'vectors = Embedder(sys.argv[2], vocabulary)([Segmenter(vocabulary.words[3:])(sys.argv[4])])[0]',
