@@ -1,12 +1,12 @@
 #!/bin/sh
-# Pretraining on the sample in data/: sh run.sh [option of train.py]...
-# Finds or makes the environment, see scripts/env.sh.
+# Pretrains on the sample in data/: sh run.sh [option of train.py]...
+# It finds or makes the environment, see scripts/env.sh.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$root/scripts/env.sh"
 
-# The published sizes ask for a GPU. With the small ones the sample takes about a minute on 2 CPU cores.
+# The published sizes need a GPU. With the small sizes, the sample takes about a minute on 2 CPU cores.
 case $DEVICE in
     gpu)
         use_gpu=True
@@ -20,7 +20,7 @@ case $DEVICE in
         ;;
 esac
 case " $* " in
-    *' --init_from'* | *' --load_pretraining_params'*) sizes= ;; # train.py takes those of the checkpoint
+    *' --init_from'* | *' --load_pretraining_params'*) sizes= ;; # train.py takes the sizes of the checkpoint
 esac
 
 echo "training on the $DEVICE with $sizes $options"

@@ -1,11 +1,11 @@
 # -*- coding: utf-8 -*-
-"""Training by the authors' own program, bilm 0.1 from PyPI with TensorFlow 1.15, on all cores.
+"""Measures training by the program of ELMo's authors: bilm 0.1 from PyPI with TensorFlow 1.15, on all cores.
 
     python benchmark/bilm_tf_peer.py [--num_samples 0]
 
-This runs bilm.training.train as it is: TensorFlow places what it wants on a GPU on the CPU where there is none, and
-takes a thread for each core. Words are read from a table, as here, not from characters. A step is timed from the
-moment that train asks for a batch to the moment that it asks for the next one.
+It runs bilm.training.train unchanged. TensorFlow uses one thread per core. If there is no GPU, it puts the operations
+for a GPU on the CPU. Word vectors come from a table, as in this project, not from characters. The time of a step is the
+time between two requests of train for a batch.
 """
 import contextlib
 import io
@@ -21,7 +21,7 @@ os.environ.update(CUDA_VISIBLE_DEVICES='', TF_CPP_MIN_LOG_LEVEL='2')  # before T
 
 
 def sgemm_rate(size=2048, times=8, rounds=5):
-    """GFLOPS of products of square matrices, one after the other; the best of the rounds, as in speed.py."""
+    """GFLOPS of square matrix products, one after the other; the best round counts, as in speed.py."""
     import tensorflow as tf
     with tf.Graph().as_default(), tf.Session() as session:
         matrix = tf.Variable(tf.random.normal([size, size], stddev=size ** -0.5))
@@ -38,7 +38,7 @@ def sgemm_rate(size=2048, times=8, rounds=5):
 
 
 class Batches(object):
-    """What train reads its batches from: the same one again and again, and the times at which it was asked for."""
+    """Gives train the same batch again and again, and records the time of each request."""
 
     def __init__(self, args):
         import numpy as np
@@ -64,7 +64,7 @@ def main():
     import tensorflow as tf
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     from bilm.training import train
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # again, as the import makes it talk
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)  # again, as the import turns messages on
     options = {
         'bidirectional': True, 'n_tokens_vocab': args.vocab_size, 'batch_size': args.batch_size,
         'unroll_steps': args.num_steps, 'dropout': 0.1, 'all_clip_norm_val': 10., 'learning_rate': 0.2, 'n_epochs': 1,
@@ -73,7 +73,7 @@ def main():
                  'cell_clip': 3., 'proj_clip': 3., 'use_skip_connections': True}}
     gflops, batches, directory = sgemm_rate(), Batches(args), tempfile.mkdtemp()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its variables
+        with contextlib.redirect_stdout(io.StringIO()):  # train prints its variables
             train(options, batches, 1, directory, directory)
     finally:
         shutil.rmtree(directory)

@@ -1,12 +1,12 @@
 # -*- coding: utf-8 -*-
-"""Compares the vectors of tools/embed.py with those of the authors' bilm-tf from the weights of tools/convert.py.
+"""Compares the vectors of tools/embed.py with those of the authors' bilm-tf, with weights from tools/convert.py.
 
     python tools/embed.py TEXT --checkpoint CHECKPOINT --vocab_path VOCABULARY --layers all --output VECTORS.npz
     python tools/convert.py to_bilm CHECKPOINT DIR
     .venv-bilm-tf/bin/python benchmark/bilm_tf_vectors.py TEXT VOCABULARY DIR VECTORS.npz
 
-Runs in the environment of compare.sh; prints the largest difference, and ends with 1 if it is above 1e-4. bilm-tf keeps
-the state of its LSTMs from batch to batch, so it is run afresh for each batch.
+It runs in the environment that compare.sh makes. It prints the largest difference, and exits with code 1 if that is
+above 1e-4. bilm-tf keeps the states of its LSTMs from batch to batch, so they are reset before each batch.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 

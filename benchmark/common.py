@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
-"""What every speed benchmark shares: sizes as flags, the work in a token, and how a result is told.
+"""Shared by all speed benchmarks: flags for the sizes, the operations per token, and the report of a result.
 
-The peers run in environments of their own, so this needs nothing but the standard library.
+The peers run in their own environments, so this file uses only the standard library.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -30,10 +30,10 @@ def parser(description):
 
 
 def flop_per_token(args):
-    """Floating point operations of the matrix products for one token: backward takes twice those of forward.
+    """Floating point operations of the matrix products for one token. Backward takes twice as many as forward.
 
     In each direction and layer: input to 4 gates, recurrent projection to 4 gates, cell to projection; then the
-    softmax. The step's other work (gates, optimizer, embedding) counts nothing, as it takes no products.
+    softmax. The other work of a step (gates, optimizer, embedding) has no matrix products and is not counted.
     """
     layer = 2 * (2 * args.embed_size * 4 * args.hidden_size + args.hidden_size * args.embed_size)
     softmax = 2 * args.embed_size * (args.num_samples or args.vocab_size)
@@ -43,16 +43,16 @@ def flop_per_token(args):
 
 
 def sentences(args, number, seed=0):
-    """Lists of num_steps - 1 word ids, log-uniform over the words behind <S>, </S> and <UNK>."""
+    """Lists of num_steps - 1 word ids, log-uniform over the words after <S>, </S> and <UNK>."""
     draw, words = random.Random(seed).random, args.vocab_size - 3
     return [[2 + int(math.exp(draw() * math.log(words + 1))) for _ in range(args.num_steps - 1)] for _ in range(number)]
 
 
 def compare_vectors(text, vectors_of, expected):
-    """Compares vectors of the sentences of a file, a line each, and ends the process: with 1 above 1e-4, else with 0.
+    """Compares the vectors of a file, one sentence a line; exits with 1 if a difference is above 1e-4, else with 0.
 
     Args:
-        vectors_of: function of a sentence, a list of words, to its vectors, an array.
+        vectors_of: function that takes a sentence (list of words) and returns its vectors (array).
         expected: {number of the line from 0, as text: array}.
     """
     worst, tokens = 0., 0
@@ -71,11 +71,11 @@ def peak_memory_mb():
 
 
 def report(name, args, seconds, gflops):
-    """Prints the result of a benchmark: tokens a second by the median of the steps, and the fraction of the limit.
+    """Prints the result of a benchmark: tokens a second (median of the steps), and the fraction of the limit.
 
     Args:
-        name: of the program measured.
-        seconds: of each step, list.
+        name: name of the measured program.
+        seconds: list, seconds of each step.
         gflops: rate of matrix products, measured in this process.
     """
     middle = sorted(seconds)[len(seconds) // 2]

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The speed of this project beside PyTorch and the authors' bilm-tf, as a table: sh benchmark/compare.sh FILE
-# Each run adds a line of JSON to FILE; the table is made of all that FILE holds. The peers are installed into
-# .venv-torch and .venv-bilm-tf. To be set from outside, all optional:
+# Compares the speed of this project, PyTorch and the authors' bilm-tf in a table: sh benchmark/compare.sh FILE
+# Each run adds a line of JSON to FILE. The table shows all results in FILE. The peers are installed into .venv-torch
+# and .venv-bilm-tf. Optional variables:
 #   ROUNDS            how often each program is measured, in turn (default: 3)
 #   PUBLISHED, SMALL  options of benchmark/speed.py for the two networks (default: the published sizes and small ones)
 set -eu
@@ -14,7 +14,7 @@ small=${SMALL---vocab_size 25680 --embed_size 128 --hidden_size 512 --num_sample
 . "$root/scripts/env.sh"
 ours=$PYTHON
 
-# make_peer NAME VERSION PACKAGE...: $PYTHON becomes that of .venv-NAME, made as scripts/env.sh makes the environment of ours.
+# make_peer NAME VERSION PACKAGE...: makes .venv-NAME, as scripts/env.sh makes .venv; sets $PYTHON to its Python.
 make_peer() {
     VENV=$root/.venv-$1
     # shellcheck disable=SC2034 # make_venv reads it
@@ -31,7 +31,7 @@ make_peer() {
     echo "$*" >"$VENV/installed"
 }
 
-# run PROGRAM [OPTION]...: measures it once.
+# run PROGRAM [OPTION]...: measures the program once.
 run() {
     program=$1
     shift
@@ -46,7 +46,7 @@ run() {
     printf '%d:%02d:%02d %s\n' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)) "$(last_line "$said")"
 }
 
-# compare 'PROGRAM...' [OPTION]...: measures them in turn, so that whatever slows the machine for a while slows all.
+# compare 'PROGRAM...' [OPTION]...: measures the programs in turn, so a slow phase of the machine affects all of them.
 compare() {
     programs=$1
     shift
@@ -59,11 +59,11 @@ compare() {
     done
 }
 
-# It may bring CUDA's libraries along, which stay unused.
+# torch may install CUDA libraries; they are not used.
 make_peer torch 3.11 torch==2.13.0 numpy==2.4.6 six==1.17.0
 torch=$PYTHON
-# tensorflow: the last 1.15, which bilm is written for; 3.7 is the last Python that has it. protobuf and numpy: of its
-# time, as pip would take later ones.
+# bilm is written for TensorFlow 1.15. 1.15.5 is its last release, and 3.7 is the last Python that has it. protobuf and
+# numpy have versions of that time, as pip would install later ones.
 make_peer bilm-tf 3.7 tensorflow==1.15.5 bilm==0.1.post5 protobuf==3.20.3 numpy==1.16.6
 bilm_tf=$PYTHON
 export CUDA_VISIBLE_DEVICES= # all on the CPU

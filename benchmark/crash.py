@@ -3,9 +3,9 @@
 
     . scripts/env.sh && "$PYTHON" benchmark/crash.py [--runs 50] [--devices 2]
 
-A tiny network with dropout, shuffling and a sampled softmax saves after every second step, so that many of the kills
-fall into a save. After each kill every checkpoint in the directory must be the one of the run never stopped, bit for
-bit; at the end the parameters are compared.
+A tiny network with dropout, shuffling and a sampled softmax saves after every second step, so many kills happen during
+a save. After each kill, every checkpoint must equal that of the run that was never stopped, bit for bit. At the end the
+parameters are compared.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -29,7 +29,7 @@ FLAGS = ('--embed_size 16 --hidden_size 32 --num_layers 2 --batch_size 4 --num_s
 
 
 def write_text(directory):
-    """Two files of sentences, a dev text and a vocabulary; returns the flags that name them."""
+    """Writes two files of sentences, a dev text and a vocabulary; returns the flags that name them."""
     numbers = random.Random(0)
     words = ['w%d' % number for number in range(200)]
     paths = [os.path.join(directory, name) for name in ('vocabulary.txt', 'dev.txt', 'train1.txt', 'train2.txt')]
@@ -41,7 +41,7 @@ def write_text(directory):
 
 
 def files(directory):
-    """{path relative to it: path} of the files of all checkpoints in a directory, without what tells the time."""
+    """{path relative to the directory: path} of the files of all checkpoints, without the files that hold times."""
     found = {}
     for parent, _, names in os.walk(directory):
         relative = os.path.relpath(parent, directory)
@@ -52,7 +52,7 @@ def files(directory):
 
 
 def compare(found, reference):
-    """How many of the files are those of the reference; InputError names one that is not."""
+    """Returns the number of files; InputError names a file that differs from the reference."""
     for name, path in found.items():
         if name not in reference or not filecmp.cmp(path, reference[name], shallow=False):
             raise InputError('%s: not what the run never stopped saved' % path)
@@ -61,7 +61,8 @@ def compare(found, reference):
 
 def main():
     parser = cli.ArgumentParser(__doc__.splitlines()[0])
-    parser.add_argument('--runs', type=cli.positive_int, default=50, help='runs that are killed, each one to three times')
+    parser.add_argument('--runs', type=cli.positive_int, default=50,
+                        help='runs that are killed, each one to three times')
     parser.add_argument('--devices', type=cli.positive_int, default=1, help='CPU replicas')
     parser.add_argument('--random_seed', type=int, default=0, help='of the moments')
     args = parser.parse_args()

@@ -31,9 +31,9 @@ from lac_finetune import tagger
 from lac_finetune.reader import read_tagged
 from reader import BucketedReader
 
-SECONDS = 20  # for one file; more is a hang
-WORDS = ['<S>', '</S>', '<UNK>', '苹果', '打', '行', 'a', 'n-B', 'n-I', 'O', '-', 'ａ', '\u3000', '\u200b', '\ufeff', '\u2028',
-         '\x1c', '\x85', '\udc80' if six.PY2 else '\ufffd', '𠮷']
+SECONDS = 20  # limit for one file; a longer time is a hang
+WORDS = ['<S>', '</S>', '<UNK>', '苹果', '打', '行', 'a', 'n-B', 'n-I', 'O', '-', 'ａ', '\u3000', '\u200b', '\ufeff',
+         '\u2028', '\x1c', '\x85', '\udc80' if six.PY2 else '\ufffd', '𠮷']
 PIECES = [word.encode('utf-8') for word in WORDS] + [
     b' ', b' ', b' ', b'\n', b'\n', b'\t', b'\r\n', b'\r', b'\0', b'\xff', b'\xe8\x8b', b'\xef\xbb\xbf', b'\xff\xfe',
     b'{', b'}', b'[', b']', b'"', b':', b',', b'0', b'-1', b'1e999', b'9' * 30, b'null']
@@ -64,7 +64,7 @@ def content(numbers, good):
 
 
 def readers(directory, vocabulary):
-    """What reads files: {name: function of a path}."""
+    """The functions that read files: {name: function of a path}."""
     text_path = os.path.join(directory, 'text')
     with io.open(text_path, 'wb') as output:
         output.write(TEXT)

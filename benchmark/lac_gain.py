@@ -1,10 +1,11 @@
 # -*- coding: utf-8 -*-
-"""What ELMo gains in Chinese lexical analysis: test F1 without and with it, for several sizes of training data and seeds.
+"""What ELMo gains in Chinese lexical analysis: test F1 without and with it, for several sizes of training data \
+and seeds.
 
     python benchmark/lac_gain.py --elmo_checkpoint checkpoints --output gain [--sentences 2000 8000 0]
 
-Each cell is a run of lac_finetune/train.py, the same but for --use_elmo. Runs that are finished in --output are not done
-again, so an interrupted table goes on.
+Each cell of the table is a run of lac_finetune/train.py. The runs without and with ELMo differ only in --use_elmo.
+Finished runs in --output are not repeated, so the same command continues an interrupted table.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -36,7 +37,7 @@ def test_f1(directory):
 
 
 def run(args, sentences, seed, use_elmo):
-    """Trains and tests one model, unless that is done."""
+    """Trains and tests one model, unless that run is finished."""
     directory = model_directory(args, sentences, seed, use_elmo)
     if test_f1(directory) is not None:
         return
@@ -55,7 +56,8 @@ def main():
     parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', required=True, help='checkpoint of the ELMo')
     parser.add_argument('--vocab_path', default=os.path.join(ROOT, 'data/pku/vocabulary.txt'), help='its vocabulary')
-    parser.add_argument('--data', default=os.path.join(ROOT, 'data/pku/lac'), help='has train.tsv, dev.tsv and test.tsv')
+    parser.add_argument('--data', default=os.path.join(ROOT, 'data/pku/lac'),
+                        help='has train.tsv, dev.tsv and test.tsv')
     parser.add_argument('--output', required=True, help='directory for the models and logs')
     parser.add_argument('--sentences', type=cli.non_negative_int, nargs='+', default=[2000, 8000, 0],
                         help='sizes of the training data; 0: all of it')
@@ -73,8 +75,9 @@ def main():
 
     print('| sentences | without ELMo | with ELMo | gain | standard deviation of the gain |\n|---|---|---|---|---|')
     for sentences in args.sentences:
-        without, with_elmo = [np.array([test_f1(model_directory(args, sentences, seed, use_elmo)) for seed in args.seeds])
-                              for use_elmo in (False, True)]
+        without, with_elmo = [
+            np.array([test_f1(model_directory(args, sentences, seed, use_elmo)) for seed in args.seeds])
+            for use_elmo in (False, True)]
         gain = with_elmo - without
         deviation = gain.std(ddof=1) if len(gain) > 1 else 0
         print('| %s | %.2f | %.2f | %+.2f | %.2f |'

@@ -3,9 +3,10 @@
 
     python benchmark/lac_peer.py --model DIR
 
-LAC==2.1.2 holds its own model. It is run in .venv-lac, which scripts/env.sh makes for it. It follows another standard than the
-People's Daily: 江泽民, 1月30日 and 一种 are one word each for LAC, and two in the gold standard. So its F1 says how far the
-two standards are apart as well as how good LAC is, while ours was trained on this newspaper in this standard.
+LAC==2.1.2 has its own model. It runs in .venv-lac, which scripts/env.sh makes. Its word standard differs from that of
+the People's Daily: 江泽民, 1月30日 and 一种 are one word each for LAC, and two words in the gold standard. So its F1
+measures the difference of the standards as well as the quality of LAC. Our tagger was trained on this newspaper and its
+standard.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -26,21 +27,21 @@ from lac_finetune import tagger
 from lac_finetune.evaluation import OUTSIDE, Score, ratios
 from lac_finetune.reader import read_tagged
 
-# The tags that both have: under one name, and under LAC's name: PKU's. LAC alone has nw (title of a work), xc (other
-# function word) and O; PKU alone Ag b Bg Dg e h i j k l Mg Ng nx o Rg Tg Vg Yg y z. These count for segmentation only:
-# a word with such a tag is neither a predicted word (precision) nor a gold one (recall) of the tagging score. Where the
-# gold tag is PKU's alone and LAC says n, that n is still a mistake of LAC.
+# The tags that both have: first those with the same name, then {LAC's name: PKU's name}. Only LAC has nw (title of a
+# work), xc (other function word) and O. Only PKU has Ag b Bg Dg e h i j k l Mg Ng nx o Rg Tg Vg Yg y z. These count for
+# segmentation only: a word with such a tag is neither a predicted word (precision) nor a gold word (recall) of the
+# tagging score. If only PKU has the gold tag and LAC says n, that n is still a mistake of LAC.
 SHARED = {tag: tag for tag in 'a ad an c d f m n nr ns nt nz p q r s t u v vd vn w'.split()}
 SHARED.update(PER='nr', LOC='ns', ORG='nt', TIME='t')
 
-BLOCK = 1 << 16  # characters, as infer.py reads them
-PEER_BATCH = 128  # sentences; LAC is as fast from 64 to 1,024 at a time, and slower with fewer
+BLOCK = 1 << 16  # characters at a time, as in infer.py
+PEER_BATCH = 128  # sentences; LAC has the same speed from 64 to 1,024 at a time, and is slower with fewer
 PASSES = 3
 WORKER = '--worker'  # first argument of the processes that main starts, one for each tagger
 
-# env.sh sets $PYTHON, and what devices.py imports sets what MKL needs to be fast on this processor, for both. One thread
-# is all that LAC ever uses (its predictor sets that itself), so both have one, and both run on the CPU. --no-deps, as
-# LAC asks for paddlepaddle.
+# env.sh sets $PYTHON. The imports of devices.py set the variables that make MKL fast on this processor, for both
+# taggers. LAC always uses one thread (its predictor sets that), so both have one thread, and both run on the CPU. pip
+# gets --no-deps, as LAC requires paddlepaddle.
 SETTINGS = {'root': ROOT, 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 START = 'exec "$PYTHON" "$@"'
 FIND_PYTHON = '. "$root/scripts/env.sh"\n'
@@ -55,15 +56,15 @@ fi
 
 
 def work(texts, output, model=None):
-    """Tags a file of sentences with our model, or else with LAC; writes {words, seconds} to a file.
+    """Tags a file of sentences with our model, or with LAC if `model` is None; writes {words, seconds} to a file.
 
-    Seconds are those of the fastest pass over all the sentences, after one that warms up; loading is not in them.
+    `seconds` is the time of the fastest pass over all sentences, after one warm-up pass, without the loading.
     """
     blocks = [[text for _, text in lines] for lines, _ in read_blocks([texts], BLOCK)]
     if model:
-        run = tagger.load(model, devices.places(False)[0])  # cut into batches as infer.py does it
+        run = tagger.load(model, devices.places(False)[0])  # it makes the same batches as infer.py
     else:
-        from LAC import LAC  # here, as only its own environment has it
+        from LAC import LAC  # imported here, as only its own environment has it
         peer = LAC(mode='lac')
         lines = [line.strip() for block in blocks for line in block]
         blocks = [lines[start:start + PEER_BATCH] for start in range(0, len(lines), PEER_BATCH)]
@@ -80,12 +81,12 @@ def work(texts, output, model=None):
 
 
 def start_worker(name, directory, script, environment, model=()):
-    """What a worker writes about the sentences in directory/texts; ends with code 2 if it cannot be started."""
+    """Starts a worker for directory/texts and returns what it writes; exits with code 2 if it cannot be started."""
     paths = [os.path.join(directory, file_name) for file_name in ('texts', 'output')]
     command = ['sh', '-euc', script + START, os.path.basename(__file__), os.path.abspath(__file__), WORKER]
     code = subprocess.call(command + paths + list(model), env=dict(environment, **SETTINGS))
     if code == 2:
-        sys.exit(2)  # it has said why
+        sys.exit(2)  # the worker has printed the reason
     if code:
         raise InputError('%s ended with exit code %d; see above' % (name, code))
     with io.open(paths[1], encoding='utf-8') as handle:
@@ -93,7 +94,7 @@ def start_worker(name, directory, script, environment, model=()):
 
 
 def evaluate(name, texts, found, gold):
-    """The Score of the words found in each text; ValueError unless they are the characters of that text."""
+    """The Score of the words found in each text; ValueError if the words change the characters of a text."""
     if len(found) != len(texts):
         raise ValueError('%s has made %d sentences of %d' % (name, len(found), len(texts)))
     score = Score()
@@ -118,7 +119,7 @@ def main():
     texts = [''.join(sentence.words) for sentence in gold]
 
     ours, peer = dict(os.environ, PYTHON=sys.executable), dict(os.environ, PYTHON=args.peer_python or '')
-    if not args.peer_python:  # named active as well, it is used though another environment that has fluid is active
+    if not args.peer_python:  # with VIRTUAL_ENV it is used even if another environment with fluid is active
         peer['VENV'] = peer['VIRTUAL_ENV'] = os.path.join(ROOT, '.venv-lac')
     directory = tempfile.mkdtemp()
     try:

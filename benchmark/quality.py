@@ -1,11 +1,12 @@
 # -*- coding: utf-8 -*-
-"""What pretraining reaches in which time: dev perplexity and seconds of training after each epoch, for several settings.
+"""What pretraining reaches in which time: dev perplexity and seconds of training after each epoch, for several \
+settings.
 
-    . scripts/env.sh && "$PYTHON" benchmark/quality.py --train 'zh-text/train-*wiki-*.txt' --dev 'zh-text/heldout-*wiki-*.txt' \\
-        --output quality -- '--sample_softmax False' '--sample_softmax True' '--optim adam --learning_rate 0.004'
+    . scripts/env.sh && "$PYTHON" benchmark/quality.py --train 'zh-text/train-*wiki-*.txt' \\
+        --dev 'zh-text/heldout-*wiki-*.txt' --output quality -- \\
+        '--sample_softmax False' '--sample_softmax True' '--optim adam --learning_rate 0.004'
 
-Each setting is a run of train.py with these flags behind the common ones. Runs that are finished in --output are not
-done again.
+Each setting is a run of train.py with these flags after the common flags. Finished runs in --output are not repeated.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -25,7 +26,7 @@ COMMON = ('--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --n
 
 
 def read_log(path):
-    """What train.py printed; empty if it did not come to its end."""
+    """The output of train.py; empty if the run is not finished."""
     if not os.path.exists(path):
         return ''
     with io.open(path, encoding='utf-8') as handle:

@@ -3,7 +3,8 @@
 
     python benchmark/reader_speed.py [--millions 1 10 100]
 
-Each text is read in a process of its own. Beside it the limit: the same text decoded and split into words, nothing else.
+Each text is read in its own process. The limit is measured too: the same text is decoded and split into words, nothing
+else.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -24,11 +25,11 @@ from elmo.progress import Progress
 from elmo.text import Vocabulary, list_files
 from reader import BucketedReader
 
-BLOCK_SENTENCES = 50000  # generated once and repeated: 1 million tokens, with the ends of the sentences
+BLOCK_SENTENCES = 50000  # generated once and repeated: 1 million tokens, sentence ends included
 
 
 def write_texts(directory, args):
-    """A vocabulary, and a directory of files of one block each; returns the paths."""
+    """Writes a vocabulary, and a directory of files of one block each; returns both paths."""
     words = ['<S>', '</S>', '<UNK>'] + ['词%d' % number for number in range(3, args.vocab_size)]
     vocabulary, text = os.path.join(directory, 'vocabulary.txt'), os.path.join(directory, 'text')
     with io.open(vocabulary, 'w', encoding='utf-8') as output:
@@ -46,7 +47,7 @@ def write_texts(directory, args):
 
 
 def read(vocabulary, text, millions):
-    """Reads an epoch and prints: seconds until the first batch, tokens a second, those of the limit, peak memory."""
+    """Reads an epoch; prints the seconds to the first batch, tokens a second, the limit, and peak memory."""
     vocabulary, paths = Vocabulary(vocabulary), list_files(text)[:millions]
     start = time.time()
     reader = BucketedReader(paths, vocabulary, batch_tokens=2560)
@@ -73,7 +74,8 @@ def main():
     directory = tempfile.mkdtemp()
     try:
         vocabulary, text = write_texts(directory, args)
-        print('| tokens | seconds to the first batch | tokens/s | decode and split alone | fraction | peak memory, MB |')
+        print('| tokens | seconds to the first batch | tokens/s | decode and split alone | fraction | '
+              'peak memory, MB |')
         print('|---' * 6 + '|')
         sys.stdout.flush()
         for millions in args.millions:

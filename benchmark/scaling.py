@@ -3,8 +3,8 @@
 
     . scripts/env.sh && "$PYTHON" benchmark/scaling.py
 
-Which gradients are sparse, what is sent and what is fetched is read off the program that fluid's transpiler makes for a
-trainer; the sizes follow from the options. See SCALING.md for the assumptions.
+The program that fluid's transpiler makes for a trainer shows which gradients are sparse, what is sent and what is
+fetched. The sizes follow from the options. SCALING.md lists the assumptions.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -22,10 +22,10 @@ GBITS = (1, 10, 25, 100)  # of networks, each way
 
 
 def traffic(args, is_sparse=True):
-    """Bytes of a step: {'dense': of dense gradients, 'sparse': of the rows of sparse ones, 'sent', 'fetched'}.
+    """Bytes of a step: {'dense': dense gradients, 'sparse': rows of sparse gradients, 'sent', 'fetched'}.
 
-    The last two are those of a trainer with parameter servers. The rows are at most one for each word that a batch reads,
-    predicts or draws.
+    'sent' and 'fetched' are for a trainer with parameter servers. There is at most one row for each word that a batch
+    reads, predicts or draws.
 
     Args:
         is_sparse: False counts all gradients as dense.
@@ -46,7 +46,7 @@ def traffic(args, is_sparse=True):
             name = op.attr('op_role_var')[0]
             variable = block.var(op.input('X')[0])
             if variable.type == fluid.core.VarDesc.VarType.SELECTED_ROWS and is_sparse:
-                size = min(rows[name], shapes[name][0]) * (4 * shapes[name][1] + 8)  # and the number of the row
+                size = min(rows[name], shapes[name][0]) * (4 * shapes[name][1] + 8)  # 8: the number of the row
                 counts['sparse'] += size
             else:
                 size = 4 * int(np.prod(shapes.get(name, [3])))
@@ -76,8 +76,8 @@ def main():
                 ('sampled %d' % num_samples if num_samples else 'full', 'sparse' if is_sparse else 'dense') +
                 tuple(counts[key] / 1e6 for key in ('dense', 'sparse', 'sent', 'fetched')) +
                 (1e3 * seconds[num_samples],)))
-    print('\n| softmax | gradients | network, Gbit/s | ms of an all-reduce between 2 | between many | GPUs from which the '
-          'rows take longer than the products | trainers a server can serve in the time of the products |')
+    print('\n| softmax | gradients | network, Gbit/s | ms of an all-reduce between 2 | between many | GPUs from which '
+          'the rows take longer than the products | trainers a server can serve in the time of the products |')
     print('|---|---|---:|---:|---:|---:|---:|')
     for num_samples in sorted(seconds, reverse=True):
         args.num_samples = num_samples

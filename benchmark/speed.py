@@ -1,9 +1,9 @@
 # -*- coding: utf-8 -*-
-"""Speed of this project: training with train.py's own reader, program and executor, or ELMo's vectors at inference.
+"""Speed of this project: training with the reader, program and executor of train.py, or ELMo's vectors at inference.
 
     . scripts/env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2]
 
-Beside it the rate of large matrix products, by the same BLAS, executor and threads in the same process.
+It also measures the rate of large matrix products, with the same BLAS, executor and threads in the same process.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -30,8 +30,10 @@ from reader import BucketedReader
 
 
 def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
-    """GFLOPS of products of square matrices, two at a time on each device as the biLM has two directions; the best of
-    the rounds."""
+    """GFLOPS of square matrix products; the best round counts.
+
+    Each device computes two products at a time, as the biLM has two directions.
+    """
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard('sgemm'):
         ends = []
@@ -52,7 +54,7 @@ def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
 
 
 def write_text(directory, args, number):
-    """A vocabulary and a text of so many sentences; returns their paths."""
+    """Writes a vocabulary and a text with `number` sentences; returns their paths."""
     words = ['<S>', '</S>', '<UNK>'] + ['w%d' % number for number in range(3, args.vocab_size)]
     paths = [os.path.join(directory, name) for name in ('vocabulary.txt', 'text.txt')]
     sentences = (' '.join(words[id] for id in sentence) for sentence in common.sentences(args, number))
@@ -63,7 +65,7 @@ def write_text(directory, args, number):
 
 
 def training(args, places, vocabulary, text):
-    """A function that trains a step, with the batches made in the background."""
+    """Returns a function that trains one step. The batches are made in the background."""
     flags = parse_args(['--train_path', text, '--test_path', text, '--vocab_path', vocabulary.path,
                         '--optim', args.optim, '--batch_size', '%d' % args.batch_size,
                         '--num_steps', '%d' % args.num_steps, '--sample_softmax', '%s' % bool(args.num_samples),
@@ -83,7 +85,7 @@ def training(args, places, vocabulary, text):
 
 
 def inference(args, places, vocabulary, text):
-    """A function that computes the vectors of a batch, the mix of all layers."""
+    """Returns a function that computes the vectors of a batch, the mix of all layers."""
     config = network(args, vocabulary)
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard():

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The results that benchmark/compare.sh gathered, as a markdown table of medians: python benchmark/table.py FILE"""
+"""Prints the results of benchmark/compare.sh as a markdown table of medians: python benchmark/table.py FILE"""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections
@@ -19,12 +19,12 @@ def median(values):
 
 
 def setting(run):
-    """What was measured, in words; programs that did the same work have the same."""
+    """The setting of a run in words. Programs that did the same work have the same setting."""
     text = '%s, %d words, %d/%d x %d, batch %d x %d' % tuple(run[key] for key in (
         'work', 'vocab_size', 'embed_size', 'hidden_size', 'num_layers', 'batch_size', 'num_steps'))
     if run['work'] == 'training':
         text += ', sampled %d' % run['num_samples'] if run['num_samples'] else ', full softmax'
-    # A peer has one device and all cores, as ours has.
+    # A peer has one device and all cores. That is also our default.
     devices, threads = run.get('devices', 1), run.get('threads', THREADS)
     if (devices, threads) != (1, THREADS):
         text += ', devices x threads: %d x %d' % (devices, threads)

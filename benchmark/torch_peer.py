@@ -3,7 +3,7 @@
 
     python benchmark/torch_peer.py [--num_samples 0] [--inference]
 
-nn.LSTM clips neither cells nor projections, which leaves it less to do; oneDNN takes none that has projections.
+nn.LSTM does not clip cells or projections, so it has less work. oneDNN does not support an LSTM with projections.
 """
 import os
 import time
@@ -25,7 +25,7 @@ DROPOUT, MAX_GRAD_NORM = 0.1, 10.
 class LanguageModel(nn.Module):
     def __init__(self, args):
         super().__init__()
-        # The embedding; weight and bias of the softmax, tables as well, as a sampled one uses few of their rows.
+        # The embedding, then weight and bias of the softmax. All are tables: a sampled softmax uses few of their rows.
         sizes = [args.embed_size] if args.inference else [args.embed_size, args.embed_size, 1]
         self.tables = nn.ModuleList(nn.Embedding(args.vocab_size, size, sparse=True) for size in sizes)
         self.directions = nn.ModuleList(
@@ -33,7 +33,7 @@ class LanguageModel(nn.Module):
                           for _ in range(args.num_layers)) for _ in ('fw', 'bw'))
 
     def encode(self, words):
-        """Layers 0..L, each [fw, bw] of [T, B, embed_size]; words is int64 [2, T, B], what each direction reads."""
+        """Layers 0..L, each [fw, bw] of [T, B, embed_size]; words is int64 [2, T, B], the input of each direction."""
         layers = [self.tables[0](words).unbind()]
         for number in range(len(self.directions[0])):
             inputs = [functional.dropout(x, DROPOUT, self.training) for x in layers[-1]]
@@ -48,23 +48,23 @@ class LanguageModel(nn.Module):
         return torch.cat([fw, bw.flip(0)], dim=2)
 
     def loss(self, words, predicted, sampled):
-        """Mean cross entropy of both directions; predicted is int64 [2 * T * B], sampled None or as from sample()."""
+        """Mean cross entropy of both directions; predicted is int64 [2 * T * B], sampled from sample() or None."""
         hidden = functional.dropout(torch.cat(self.encode(words)[-1]).flatten(0, 1), DROPOUT, self.training)
         _, weights, biases = self.tables
         if sampled is None:
             logits = functional.linear(hidden, weights.weight, biases.weight[:, 0])
             return functional.cross_entropy(logits, predicted)
         ids, log_counts, hits, sizes = sampled
-        weight, true_weight = weights(ids).split(sizes)  # one lookup, so that there is one sparse gradient
+        weight, true_weight = weights(ids).split(sizes)  # one lookup gives one sparse gradient
         bias, true_bias = (biases(ids)[:, 0] - log_counts).split(sizes)
         logits = torch.addmm(bias, hidden, weight.t())
-        logits.index_put_(hits, torch.tensor(-np.inf), accumulate=True)  # overwritten, it would be copied in backward
+        logits.index_put_(hits, torch.tensor(-np.inf), accumulate=True)  # an assignment would make a copy in backward
         true_logit = (hidden * true_weight).sum(1) + true_bias
         return (torch.logaddexp(logits.logsumexp(1), true_logit) - true_logit).mean()
 
 
 def sample(sampler, random, predicted):
-    """Candidates and true words, log of their expected counts, where one is the other, and how many they are."""
+    """Returns (ids of candidates and true words, logs of their expected counts, (rows, columns) of hits, two sizes)."""
     candidates, draws = sampler.draw(random)
     ids, column = np.concatenate([candidates, predicted]), np.full(sampler.vocab_size, -1)
     column[candidates] = np.arange(len(candidates))
@@ -75,10 +75,10 @@ def sample(sampler, random, predicted):
 
 
 def trainer(args, model, words, predicted):
-    """A function that trains a step."""
+    """Returns a function that trains one step."""
     random = np.random.RandomState(0)
     sampler = LogUniformSampler(args.vocab_size, args.num_samples) if args.num_samples else None
-    number = 3 if sampler else 1  # of tables with sparse gradients; they come first
+    number = 3 if sampler else 1  # tables with sparse gradients; they come first
     parameters = list(model.parameters())
     sparse, dense = parameters[:number], parameters[number:]
     optimizer = torch.optim.Adagrad([{'params': dense, 'fused': True}, {'params': sparse}], lr=0.2,
@@ -90,7 +90,7 @@ def trainer(args, model, words, predicted):
         (args.num_steps * model.loss(words, predicted, sampled)).backward()
         for parameter in sparse:
             parameter.grad = parameter.grad.coalesce()
-        # By hand, as clip_grad_norm_ takes no sparse gradients.
+        # Done by hand: clip_grad_norm_ accepts no sparse gradients.
         values = [parameter.grad for parameter in dense] + [parameter.grad.values() for parameter in sparse]
         norm = nn.utils.get_total_norm(values)
         if norm > MAX_GRAD_NORM:
@@ -107,8 +107,8 @@ def timed(function):
 
 def main():
     args = common.parser('Tokens a second of training or inference in PyTorch.').parse_args()
-    warnings.filterwarnings('ignore', 'LSTM with projections')  # said above
-    torch.sparse.check_sparse_tensor_invariants.disable()  # the default, but it warns unless told
+    warnings.filterwarnings('ignore', 'LSTM with projections')  # the docstring says so
+    torch.sparse.check_sparse_tensor_invariants.disable()  # this is the default, but torch warns without this call
     torch.set_num_threads(os.cpu_count())
     matrix, product = torch.randn(2048, 2048), torch.empty(2048, 2048)
     best = min(timed(lambda: [torch.mm(matrix, matrix, out=product) for _ in range(8)]) for _ in range(6))

@@ -1,12 +1,12 @@
 # -*- coding: utf-8 -*-
-"""Compares the vectors of tools/embed.py with those of torch.nn.LSTM from the parameters of tools/convert.py.
+"""Compares the vectors of tools/embed.py with those of torch.nn.LSTM, with parameters from tools/convert.py.
 
     python tools/embed.py TEXT --checkpoint CHECKPOINT --vocab_path VOCABULARY --layers all --output VECTORS.npz
     python tools/convert.py to_npz CHECKPOINT PARAMETERS.npz
     .venv-torch/bin/python benchmark/torch_vectors.py TEXT VOCABULARY PARAMETERS.npz VECTORS.npz
 
-Runs in the environment of compare.sh; prints the largest difference, and ends with 1 if it is above 1e-4. torch's LSTM
-clips nothing, so the comparison holds for a network whose cells and projections stay within their bounds.
+It runs in the environment that compare.sh makes. It prints the largest difference, and exits with code 1 if that is
+above 1e-4. torch's LSTM clips nothing, so the comparison is valid only if no cell and no projection reaches its clip.
 """
 import io
 import sys
@@ -16,11 +16,11 @@ import torch
 
 import common
 
-ORDER = (1, 2, 0, 3)  # torch's gates are input, forget, candidate, output; ours candidate, input, forget, output
+ORDER = (1, 2, 0, 3)  # torch: input, forget, candidate, output; ours: candidate, input, forget, output
 
 
 def gates(array):
-    """An array [..., 4 * hidden] of ours as torch has it, [4 * hidden, ...]."""
+    """Converts our array [..., 4 * hidden] to the layout of torch, [4 * hidden, ...]."""
     parts = np.split(array, 4, axis=-1)
     return torch.tensor(np.concatenate([parts[number] for number in ORDER], axis=-1).T.copy())
 

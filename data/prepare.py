@@ -4,8 +4,8 @@
 
     text -> documents (a line, a file, or up to a blank line) -> sentences -> tokens -> every 6th document to dev/
 
-Text is UTF-8. White space, full-width and zero-width spaces among it, separates tokens and is never part of one. Every
-other character is kept. Memory depends on the longest line and the number of distinct words, not on the input.
+Text is UTF-8. White space, including full-width and zero-width spaces, separates tokens and is never part of a token.
+Every other character is kept. Memory depends on the longest line and the number of distinct words, not on the input.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -23,14 +23,14 @@ from elmo.progress import Progress
 from elmo.segment import Segmenter
 from elmo.text import InputError, Vocabulary, list_inputs, read_lines
 
-BATCH = 1 << 17  # characters a process segments at a time
+BATCH = 1 << 17  # characters that a process segments at a time
 
-# What str.split() takes for no space, or not in every Python: Mongolian separator, zero-width characters, BOM.
+# str.split() does not split at these, or not in every Python: Mongolian separator, zero-width characters, BOM.
 INVISIBLE = {code: ' ' for code in [0x180e, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f, 0x2060, 0xfeff]}
 
 
 def read_documents(paths, kind, segmented):
-    """Yields (document from 1, text, bytes read) for each line of the files that has text; '-' is standard input.
+    """Yields (document, counted from 1; text; bytes read) for each line that has text; '-' is standard input.
 
     Args:
         kind: what a document is: 'line', 'file', or 'blank' (up to a blank line or the end of the file).
@@ -61,7 +61,7 @@ def refuse_reserved(tokens, place):
 
 
 def batches(lines):
-    """Groups what read_documents yields: (list of documents, list of texts, bytes read)."""
+    """Groups the lines of read_documents: yields (list of documents, list of texts, bytes read)."""
     documents, texts, size, length = [], [], 0, 0
     for document, text, read in lines:
         documents.append(document)
@@ -78,9 +78,9 @@ segment = None  # the Segmenter of this process
 
 
 def start_worker(words, started):
-    """The first thing that a process of the pool does."""
+    """Initializes a process of the pool."""
     global segment
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process alone answers Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the main process handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     started.release()
     segment = segment or Segmenter(words)  # a forked process has inherited it
@@ -103,7 +103,7 @@ def wait(result, workers):
 def segment_batches(lines, words, processes):
     """Yields (documents, lists of sentences, bytes read) in the order of the input, for any number of processes."""
     global segment
-    segment = Segmenter(words)  # here first: without jieba a pool would start workers for ever
+    segment = Segmenter(words)  # made here first: without jieba, a pool would start workers for ever
     if processes == 1:
         for documents, texts, size in batches(lines):
             yield documents, segment_texts(texts), size
@@ -122,7 +122,7 @@ def segment_batches(lines, words, processes):
             yield documents, wait(result, workers), size
     finally:
         for _ in range(processes):
-            started.acquire()  # a process that has not started may lose SIGTERM; terminate would wait for ever
+            started.acquire()  # a process that has not started may lose SIGTERM; then terminate waits for ever
         pool.terminate()
 
 
@@ -139,7 +139,7 @@ def find_input(args, names):
 
 
 def read_sentences(paths, args, words):
-    """Yields (documents, list of sentences of each, bytes read), the sentences segmented."""
+    """Yields (documents, list of sentences of each, bytes read); the sentences are segmented."""
     lines = read_documents(paths, args.document, args.segmented)
     if args.segmented:
         return (([document], [[text]], size) for document, text, size in lines)
@@ -150,7 +150,7 @@ def read_sentences(paths, args, words):
 
 
 class Corpus(object):
-    """The text of an output: train/, dev/, and the counts of the words of train/.
+    """The output text: train/ and dev/, and the word counts of train/.
 
     Args:
         directory: where train/ and dev/ are made.
@@ -163,7 +163,7 @@ class Corpus(object):
         self.counts, self.documents, self._dev_every = WordCounts(), 0, dev_every
 
     def add(self, document, sentences):
-        """Writes sentences of a document, whose number counts from 1."""
+        """Writes sentences of a document; documents count from 1."""
         self.documents = document
         for sentence in sentences:
             if document % self._dev_every:
@@ -182,7 +182,8 @@ def write_corpus(args, paths, words, directory):
     source = ', '.join(args.input)
     total = None if '-' in paths else sum(map(os.path.getsize, paths)) // 1000
     with closing(Corpus(directory, args.dev_every, args.shard_sentences)) as corpus, \
-            closing(read_sentences(paths, args, words)) as results, closing(Progress('preparing', total, 'KB')) as progress:
+            closing(read_sentences(paths, args, words)) as results, \
+            closing(Progress('preparing', total, 'KB')) as progress:
         done = 0
         for documents, texts, size in results:
             for document, sentences in zip(documents, texts):
@@ -198,7 +199,7 @@ def write_corpus(args, paths, words, directory):
 
 
 def prepare(args):
-    """Does the work; args as parse_args() returns them. Raises InputError."""
+    """Makes the output; args are those of parse_args(). Raises InputError."""
     names = ['train', 'dev'] + ([] if args.vocab_path else [args.vocab_name])
     paths = find_input(args, names)
     words = Vocabulary(args.vocab_path).words if args.vocab_path else None
@@ -245,8 +246,8 @@ def parse_args(argv=None):
                         '--output')
     parser.add_argument('--min_count', type=positive_int, help='the new vocabulary has words that occur in train/ this '
                         'often; 5 if not given')
-    parser.add_argument('--characters', action='store_true', help='the new vocabulary also has the characters of the words '
-                        'that are too rare for it, for text that will be cut with it')
+    parser.add_argument('--characters', action='store_true', help='the new vocabulary also has the characters of the '
+                        'words that are too rare for it, for text that will be cut with it')
     parser.add_argument('--max_size', type=number(int, low=4), help='lines of the new vocabulary at most, with <S>, '
                         '</S> and <UNK>')
     parser.add_argument('--dev_every', type=number(int, low=2), default=6, help='every n-th document goes to dev/')
@@ -265,7 +266,7 @@ def parse_args(argv=None):
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that leaves nothing behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exits and removes what is unfinished
     try:
         prepare(parse_args())
     except EnvironmentError as error:  # the disk is full, the output cannot be written

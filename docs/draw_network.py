@@ -32,7 +32,7 @@ def arrow(x, y, to_x, to_y, dashed=False):
 
 
 def direction(left, name, title, read, predicted, to_right):
-    """The parts of one direction: what it reads, embedding, two LSTM layers, what it predicts."""
+    """The parts of one direction: the words read, embedding, two LSTM layers, the words predicted."""
     parts = [text(left + 2 * STEP + CELL // 2 + STEP // 2, 28, title, 15, font_weight='bold')]
     for column, (word, other) in enumerate(zip(read, predicted)):
         x, marked = left + column * STEP, word == WORD
@@ -46,7 +46,7 @@ def direction(left, name, title, read, predicted, to_right):
             colour = COLOURS[name if layer else 'embedding']
             parts.append(box(x, top, CELL, 36, colour, 'LSTM' if layer else 'emb', marked))
             parts.append(arrow(middle, top, middle, top - 32))
-            if layer and column < len(read) - 1:  # from this word to the next that is read
+            if layer and column < len(read) - 1:  # to the next word that is read
                 x_from, x_to = (x + CELL, x + STEP - 2) if to_right else (x + STEP, x + CELL + 2)
                 parts.append(arrow(x_from, top + 18, x_to, top + 18))
         parts.append(arrow(middle, 96, middle, 78))

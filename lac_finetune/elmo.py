@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""ELMo's layers of sentences, computed once: the biLM is frozen, so every epoch has the same ones."""
+"""Computes ELMo's layers of sentences once: the biLM is frozen, so they are the same in every epoch."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import tempfile
@@ -15,24 +15,24 @@ from lac_finetune import network
 
 
 class ElmoLayers(object):
-    """The layers 0..L of sentences. A temporary file keeps them as float16 as long as the process lives.
+    """The layers 0..L of sentences. A temporary file keeps them as float16 until the process ends.
 
     Args:
         place: the device; the biLM's parameters are in the current scope.
         config: sizes of the biLM.
-        directory: where the file is made.
+        directory: the directory of that file.
     """
 
     def __init__(self, place, config, directory):
         self._place, self._width, self._directory = place, network.elmo_width(config), directory
-        self._file, self._starts = tempfile.TemporaryFile(dir=directory), {}  # where a sentence begins, by its ids
+        self._file, self._starts = tempfile.TemporaryFile(dir=directory), {}  # {ids of a sentence: its place}
         program = fluid.Program()
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
             self._layers = network.elmo_layers(network.word_data(), config).name
         self._executor = devices.Executor(program, [place])
 
     def prepare(self, sentences, batch_tokens):
-        """Computes the layers of the sentences, lists of ids, before they are asked for."""
+        """Computes the layers of the sentences, lists of ids, in advance."""
         lengths = [len(ids) for ids in sentences]
         progress, done = Progress('ELMo', sum(lengths), 'units'), 0
         for batch in length_buckets(lengths, batch_tokens):

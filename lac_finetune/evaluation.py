@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""From labels to words, and how good the words are: precision, recall and F1 of tagged spans of characters.
+"""Turns labels into words and scores the words: precision, recall and F1 of tagged spans of characters.
 
-A label is a tag and a position: n-B begins a word that is an n, n-I continues it, O is a unit without a tag. The label
-itself tells which of them it is.
+A label is a tag and a position: n-B begins a word with the tag n, n-I continues it, O is a unit without a tag. The form
+of the label tells them apart.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -11,19 +11,19 @@ import collections
 import numpy as np
 
 OUTSIDE = 'O'
-NO_WORD = '(no word)'  # in the confusion table, where one side has no word of these borders
+NO_WORD = '(no word)'  # in the confusion table, if one side has no word with these borders
 
 
 def split_label(label):
-    """Tag and position of a label: n-B -> (n, B); the untagged O, and a bare tag n -> (n, '')."""
+    """Tag and position of a label: n-B -> (n, B). The position of O and of a bare tag is ''."""
     return (label[:-2], label[-1]) if label[:-2] and label[-2:] in ('-B', '-I') else (label, '')
 
 
 def chunks(labels):
     """The chunks of a sequence of labels, each as (first unit, unit after the last, tag).
 
-    B begins a chunk, and I continues a chunk of its tag. An I after another tag begins one too, as in conlleval and
-    seqeval: nothing is lost, and gold against gold counts every chunk. An O is a chunk of its own.
+    B begins a chunk, and I continues a chunk of its tag. An I after another tag begins a chunk too, as in conlleval and
+    seqeval. So no unit is lost, and gold against gold counts every chunk. Each O is one chunk.
     """
     result, last = [], None
     for place, label in enumerate(labels):
@@ -37,14 +37,14 @@ def chunks(labels):
 
 
 def stray(labels):
-    """How many of the labels are an I that continues nothing."""
+    """The number of labels I that continue nothing."""
     pairs = [split_label(label) for label in labels]
     return sum(1 for (before, _), (tag, position) in zip([(None, '')] + pairs, pairs)
                if position == 'I' and tag != before)
 
 
 def spans(words):
-    """The set of (first character, character after the last, tag) of [(word, tag)]; white space is no character."""
+    """The set of (first character, character after the last, tag) of [(word, tag)]; white space does not count."""
     result, end = set(), 0
     for word, tag in words:
         start, end = end, end + len(word)
@@ -56,8 +56,8 @@ class Score(object):
     """Precision, recall and F1, micro-averaged over all the sentences added.
 
     Attributes:
-        tagging: counts [correct, predicted, gold] of spans with their tag; those without (O) are not counted.
-        segmentation: the same of spans alone.
+        tagging: counts [correct, predicted, gold] of spans with their tags; spans without a tag (O) do not count.
+        segmentation: the same counts of spans without regard to tags.
         confusion: {(gold tag, predicted tag): spans}.
     """
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 # -*- coding: utf-8 -*-
-"""Tags text with a model of train.py: a line of raw text in, a line of word/tag word/tag out, in the same order.
+"""Tags text with a model of train.py: reads lines of raw text, writes lines of word/tag word/tag in the same order.
 
-White space separates words and is not part of one. Every other character comes out as it went in.
+White space separates words and is not part of a word. Every other character stays as it is.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -17,7 +17,7 @@ from elmo.progress import Progress
 from elmo.text import list_inputs, read_blocks
 from lac_finetune import tagger
 
-BLOCK = 1 << 16  # characters that are read before they are tagged
+BLOCK = 1 << 16  # characters that are read and tagged at a time
 
 
 def parse_args(argv=None):

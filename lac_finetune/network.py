@@ -1,11 +1,11 @@
 # -*- coding: utf-8 -*-
 """The tagger: word embedding ++ ELMo, stacked bidirectional GRU, linear-chain CRF.
 
-ELMo is the weighted sum of its layers (Peters et al. 2018, equation 1) and, beside it, each layer: the sum alone gains
-less.
+The ELMo part is the weighted sum of ELMo's layers (Peters et al. 2018, equation 1) and each layer too: the sum alone
+gains less.
 
 `sizes` is a dict: vocab_size, num_labels, word_emb_dim, grnn_hidden_dim, bigru_num, and `elmo`, the config of the biLM
-or None. Every parameter has a name of its own, so that programs built apart share it.
+or None. Every parameter has its own name, so separately built programs share it.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -17,10 +17,10 @@ import bilm
 from elmo import devices
 from lac_finetune.evaluation import split_label
 
-# Learning rates, as multiples of the base: a row of the embedding is rarely updated, the CRF's scores at every unit.
+# Learning rates, as multiples of the base: a row of the embedding is rarely updated, the CRF at every unit.
 EMBEDDING_RATE, CRF_RATE = 5., 0.2
-STRAY = -10.  # score at which the CRF starts for n-I after another tag
-# These depend on the tag set. With another one they start anew.
+STRAY = -10.  # initial score in the CRF of n-I after another tag
+# These depend on the tag set. With another tag set they get new initial values.
 TAG_PARAMETERS = ('emission.w', 'emission.b', 'crf')
 
 
@@ -62,7 +62,7 @@ def _emission(word, encoded, sizes, drop, random_seed):
 
 
 def elmo_width(config):
-    """Numbers in all layers of the biLM for a unit."""
+    """How many numbers all layers of the biLM have for a unit."""
     return (config['num_layers'] + 1) * 2 * config['embed_size']
 
 
@@ -86,9 +86,9 @@ def num_dropout_seeds(sizes):
 
 
 def _crf(labels):
-    """Initial scores of the CRF, [2 + labels, labels]: those of the beginning, of the end, from label to label.
+    """Initial scores of the CRF, [2 + labels, labels]: of the beginning, of the end, and from label to label.
 
-    The score of an n-I that continues no n starts far down: the learning rate is too low to bring it there.
+    An n-I that continues no n starts with a very low score: the learning rate is too low to reach it by training.
     """
     scores = np.zeros([2 + len(labels), len(labels)], dtype='float32')
     for row, (before, _) in enumerate(map(split_label, labels), 2):
@@ -100,7 +100,7 @@ def _crf(labels):
 
 
 def training(sizes, labels, dropout, random_seed):
-    """The loss: mean over units of the CRF's negative log likelihood, float32 [1]. `labels` are those of the tags.
+    """The loss: mean over units of the CRF's negative log likelihood, float32 [1]. `labels`: list, by number.
 
     Feeds: `word` and `target`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, float32 LoD [N, elmo_width], and with
     dropout `dropout_seeds`, int32 [num_dropout_seeds(sizes)].
@@ -118,7 +118,7 @@ def training(sizes, labels, dropout, random_seed):
 def decoding(sizes, whole):
     """The best label of each unit, int64 LoD [N, 1].
 
-    Feeds: `word`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, unless the network is to be `whole`, with the biLM.
+    Feeds: `word`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, unless `whole`: then the biLM is in the network.
     """
     word, encoded = word_data(), None
     if sizes['elmo']:
@@ -137,7 +137,7 @@ def decoding_program(sizes, whole):
 
 
 def feed(sentences, place, elmo_layers=None):
-    """What `word`, and `elmo_layers` if an ElmoLayers is given, are fed for sentences, lists of ids."""
+    """The feed for sentences (lists of ids): `word`, and `elmo_layers` if an ElmoLayers is given."""
     found = {'word': devices.ids_tensor(sentences, place)}
     if elmo_layers is not None:
         found['elmo_layers'] = devices.lod_tensor(elmo_layers(sentences), [len(ids) for ids in sentences], place)

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""Tagged sentences in, units and labels out. A unit is a word of the ELMo vocabulary, or an unknown piece of text.
+"""Reads tagged sentences, makes units and labels. A unit is a word of the ELMo vocabulary, or an unknown piece of text.
 
-A tagged file is UTF-8, one sentence a line: w1 w2 …<TAB>t1 t2 …, in one of two schemes, which the tags tell apart:
-whole words with bare tags (n), or units with labels (n-B begins a word, n-I goes on with it, O has no tag).
+A tagged file is UTF-8, one sentence a line: w1 w2 …<TAB>t1 t2 …. It has one of two schemes, and the tags show which:
+whole words with bare tags (n), or units with labels (n-B begins a word, n-I continues it, O has no tag).
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -24,8 +24,8 @@ def half_width(text):
 class Units(object):
     """Cuts text into units and looks them up in an ELMo vocabulary.
 
-    Both the text and the vocabulary are read in half width. So they agree, whether the vocabulary has ， or ,. Of words
-    that differ in width alone the most frequent stands for all. The units themselves keep their width.
+    Both the text and the vocabulary are read in half width. So they agree, whether the vocabulary has ， or ,. If words
+    differ only in width, the most frequent one stands for all. The units themselves keep their width.
     """
 
     def __init__(self, vocabulary):
@@ -36,7 +36,7 @@ class Units(object):
         self._segment = Segmenter(sorted(self._ids, key=self._ids.get))
 
     def cut(self, text):
-        """The units of a text without white space, a list. Joined they are the text."""
+        """The list of units of a text without white space. Joined, the units are the text."""
         units, start = [], 0
         for unit in self._segment(half_width(text)):
             units.append(text[start:start + len(unit)])
@@ -49,7 +49,7 @@ class Units(object):
 
     def align(self, sentence):
         """The units of a gold Sentence, for training: (units, labels, number of units split at a gold border)."""
-        tags, position = {}, 0  # of the words, by where they begin
+        tags, position = {}, 0  # {first character of a word: its tag}
         for word, tag in zip(sentence.words, sentence.tags):
             tags[position] = tag
             position += len(word)
@@ -91,7 +91,7 @@ class _Scheme(object):
         self.labelled = None
 
     def read(self, tag, place):
-        """The bare tag and whether it is a label."""
+        """The bare tag of a tag or label."""
         bare, position = split_label(tag)
         if tag != OUTSIDE:
             if self.labelled not in (None, bool(position)):
@@ -104,8 +104,8 @@ class _Scheme(object):
 def read_tagged(path):
     """The gold sentences of a file in either scheme: (list of Sentence with whole words and bare tags, stray I).
 
-    Stray is the number of n-I that continue no n; each is read as the beginning of a word. InputError, with file:line,
-    for an empty line, unequal numbers of words and tags, or mixed schemes.
+    `stray I` is the number of n-I that continue no n; each is read as the beginning of a word. InputError, with
+    file:line, for an empty line, unequal numbers of words and tags, or mixed schemes.
     """
     sentences, scheme, strays = [], _Scheme(), 0
     for place, text in read_lines(path):
@@ -128,7 +128,7 @@ def read_tagged(path):
 
 
 def read_tags(path):
-    """The bare tags of a tag file, in its order: a tag or label a line, perhaps after a number, which is not used."""
+    """The bare tags of a tag file, in its order: one tag or label a line. A number before it is ignored."""
     tags, scheme = collections.OrderedDict(), _Scheme()
     for place, text in read_lines(path):
         tags[scheme.read(text.split()[-1], place)] = place

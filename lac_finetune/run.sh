@@ -1,17 +1,17 @@
 #!/bin/sh
-# The whole story on the PKU People's Daily: a small ELMo, then the tagger without it and with it, and what it gains.
+# The whole example on the PKU People's Daily: trains a small ELMo, the tagger without and with it, prints the gain.
 #   sh lac_finetune/run.sh [option of lac_finetune/train.py]...
-# With --elmo_checkpoint (and the --vocab_path that belongs to it) none is pretrained. All is written to
-# lac_finetune/output; a pretraining that was interrupted goes on there, a finished one is used again.
+# With --elmo_checkpoint (and the --vocab_path that belongs to it) no ELMo is pretrained. All output goes to
+# lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
 set -eu
-trap 'exit 130' INT # an interrupted part saves and ends well; the next part must not follow
+trap 'exit 130' INT # an interrupted part saves and exits normally; the next part must not start
 trap 'exit 143' TERM
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
 . "$root/scripts/env.sh"
 
-# option NAME [WORD]...: the value of --NAME among the words, if it is there.
+# option NAME [WORD]...: prints the value of --NAME, if it is among the words.
 option() {
     name=$1
     shift
@@ -53,7 +53,7 @@ mkdir -p "$output"
 echo "this takes about $time on 2 CPU cores; all of it goes to $output"
 
 if [ -z "$elmo" ]; then
-    if [ ! -d "$text" ]; then # cut as the tagger will see it: with the vocabulary, not by the gold standard
+    if [ ! -d "$text" ]; then # cut with the vocabulary, as the tagger will see it, not by the gold standard
         cut -f1 "$lac/train.tsv" | tr -d ' ' >"$output/raw.txt"
         "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \
             --output "$text"

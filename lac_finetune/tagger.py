@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""The tagger at work, and the directory that holds its model.
+"""Tags text with a model. The directory of a model holds:
 
-    network/         the decoding network with all parameters, ELMo's among them (fluid.io.save_inference_model)
-    vocabulary.txt   that of ELMo
+    network/         the decoding network with all parameters, also ELMo's (fluid.io.save_inference_model)
+    vocabulary.txt   the vocabulary of ELMo
     tags.txt         the labels, by number
     manifest.json    size and sha256 of each of these files
     settings.json    sizes, flags, scores, and the weights of ELMo's layers
@@ -33,7 +33,7 @@ class Decoder(object):
         sizes: see network.py.
         elmo_layers: an ElmoLayers; None: the network computes the layers itself.
         batch_tokens: units decoded at a time; it bounds memory.
-        max_length: more units than this are decoded in pieces.
+        max_length: a sentence with more units is decoded in pieces.
     """
 
     def __init__(self, exe, sizes, elmo_layers=None, batch_tokens=1600, max_length=256):
@@ -41,7 +41,7 @@ class Decoder(object):
         self.program, self._path = network.decoding_program(sizes, whole=elmo_layers is None)
 
     def __call__(self, sentences):
-        """The numbers of the labels of each sentence, a list of ids: a list of int64 [units]."""
+        """The label numbers of each sentence, a list of int64 [units]. A sentence is a list of ids."""
         results = [np.zeros([len(ids)], dtype='int64') for ids in sentences]
         for pieces in batches_of_pieces(sentences, self.max_length, self.batch_tokens):
             feed = network.feed([piece.tokens for piece in pieces], self.exe.place, self.elmo_layers)
@@ -89,7 +89,7 @@ class Tagger(object):
 def load(directory, place):
     """The Tagger of a model directory; its parameters go into the current scope.
 
-    InputError if a file of it is missing, truncated or another one's.
+    InputError if a file is missing, truncated or from another model.
     """
     settings = read_settings(directory)
     manifest.check(directory)
@@ -99,15 +99,15 @@ def load(directory, place):
     if len(labels) != settings['sizes']['num_labels']:
         raise InputError('%s: %d labels in tags.txt, %d in settings.json; copy it again, or take another'
                          % (directory, len(labels), settings['sizes']['num_labels']))
-    # The network is built anew: the saved one could do anything.
+    # The network is built here: a saved program could do anything.
     decoder = Decoder(fluid.Executor(place), settings['sizes'], None, settings['batch_tokens'], settings['max_length'])
     checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, decoder.program.all_parameters())
     return Tagger(decoder, Units(vocabulary), labels)
 
 
 def save(exe, directory, vocabulary, labels, settings):
-    """Writes a model directory; it takes its name when it is whole, and what was there is deleted."""
-    program, path = network.decoding_program(settings['sizes'], whole=True)  # anew: saving adds to the program
+    """Writes a model directory. It gets its name when it is complete; an older directory is deleted."""
+    program, path = network.decoding_program(settings['sizes'], whole=True)  # a new one, as saving changes the program
     with new_directory(directory) as temporary:
         target, parameters = os.path.join(temporary, 'network'), program.all_parameters()
         with checkpoint.saving(target, parameters):

@@ -2,9 +2,9 @@
 # -*- coding: utf-8 -*-
 """Trains a segmenter and tagger with or without ELMo, and keeps the model that is best on the dev sentences.
 
-tagger.py says what the model directory holds. Beside it there are log.jsonl, curves.png, confusion.tsv and confusion.png:
-the metrics of the training, and the tags on the test text. After each epoch a checkpoint goes to the directory
-NAME.resume beside the model, until the end; log.jsonl and curves.png grow there.
+tagger.py says what the model directory holds. It also gets log.jsonl and curves.png, the metrics of the training, and
+confusion.tsv and confusion.png, the tags on the test text. During training, the directory NAME.resume beside the model
+holds a checkpoint of the last epoch, log.jsonl and curves.png.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -28,12 +28,13 @@ from lac_finetune.evaluation import Score
 from lac_finetune.reader import Example, Units, check_tags, read_tagged, read_tags
 
 LEARNING_RATE = str('learning_rate')  # the variable's name
-# A resumed run must have the same values of these.
+# A resumed run must have the same values of these flags.
 FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_sentences', 'max_sentence_length',
          'use_elmo', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout', 'base_learning_rate',
          'batch_tokens', 'random_seed')
-EXAMPLE = """python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\
-    --test_path data/pku/lac/test.tsv --vocab_path data/pku/vocabulary.txt --elmo_checkpoint checkpoints --save_dir model"""
+EXAMPLE = ('python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\\n'
+           '    --test_path data/pku/lac/test.tsv --vocab_path data/pku/vocabulary.txt --elmo_checkpoint checkpoints '
+           '--save_dir model')
 
 
 def parse_args(argv=None):
@@ -86,7 +87,7 @@ def parse_args(argv=None):
 
 
 def read_gold(path):
-    """The gold sentences of a file; tells of n-I that continue nothing."""
+    """The gold sentences of a file; prints the number of n-I that continue nothing."""
     sentences, stray = read_tagged(path)
     if stray:
         print('%s: %d I without B, each read as the beginning of a word' % (path, stray))
@@ -102,8 +103,8 @@ def choose(sentences, number, random_seed):
 def make_examples(sentences, units, max_length):
     """Training sentences in pieces of max_length: (list of Example, the labels by number).
 
-    Labels that never occur (a word of this tag never has a second unit) are left out: the CRF's time goes with the
-    square of their number.
+    Labels that never occur (a word of this tag never has a second unit) are left out: the time of the CRF grows with
+    the square of the number of labels.
     """
     progress, aligned, split = Progress('cutting into units', len(sentences), 'sentences'), [], 0
     for done, sentence in enumerate(sentences):
@@ -121,10 +122,10 @@ def make_examples(sentences, units, max_length):
 
 
 class Job(object):
-    """What a run is made of and does not change while it trains: flags, device, sentences, sizes, directories.
+    """The parts of a run that do not change during training: flags, device, sentences, sizes, directories.
 
     Raises:
-        InputError: a flag, a file or a directory is not as it should be.
+        InputError: a flag, a file or a directory is wrong.
     """
 
     def __init__(self, args):
@@ -169,13 +170,13 @@ class Job(object):
 
 
 class Trainer(object):
-    """A run that is going on, in the current scope: the training program, the tagger that it evaluates, and its state.
+    """A run in the current scope: the training program, the tagger that it evaluates, and its state.
 
     Args:
         job: a Job.
 
     Attributes:
-        state: what a checkpoint keeps beside parameters and optimizer: step, epoch, best dev F1, learning rate …
+        state: what a checkpoint keeps besides parameters and optimizer: step, epoch, best dev F1, learning rate …
     """
 
     def __init__(self, job):
@@ -212,7 +213,7 @@ class Trainer(object):
         self.executor = devices.Executor(self.program, [self.job.place], loss.name)
 
     def _load(self):
-        """Loads ELMo's parameters, or all but those of the tags from the model that --init_from names."""
+        """Loads ELMo's parameters, or all parameters of the --init_from model except those of the tags."""
         whole, _ = network.decoding_program(self.sizes, whole=True)
         if self.args.init_from:
             kept = [parameter for parameter in whole.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
@@ -228,7 +229,7 @@ class Trainer(object):
         return layers
 
     def restore(self):
-        """Goes on from the newest whole checkpoint, if there is one, and opens what tells of the run."""
+        """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
         path = checkpoint.newest_whole(self.job.checkpoints)
         if path:
             kinds = {key: type(value) for key, value in self.state.items()}
@@ -240,7 +241,7 @@ class Trainer(object):
         self.curves = curves.Curves(self.job.checkpoints, self.args.curves)
 
     def batches(self):
-        """Yields what each step of an epoch is fed. The order and the dropout follow from the seed and the epoch."""
+        """Yields the feed of each step of an epoch. The order and the dropout follow from the seed and the epoch."""
         args, random = self.args, np.random.RandomState((self.args.random_seed, self.state['epoch']))
         for batch in length_buckets([len(example.ids) for example in self.examples], args.batch_tokens, random):
             feed = network.feed([self.examples[index].ids for index in batch], self.job.place, self.elmo_layers)
@@ -299,7 +300,7 @@ class Trainer(object):
         print('saved %s, the best so far' % self.job.directory)
 
     def _halve_learning_rate(self):
-        """Halves it three times at most: with few sentences, F1 goes up and down long before it is at its best."""
+        """Halves it three times at most: with few sentences, F1 goes up and down long before it reaches its best."""
         rate = max(self.state['learning_rate'] / 2, self.args.base_learning_rate / 8)
         self.state['learning_rate'] = rate
         fluid.global_scope().find_var(LEARNING_RATE).get_tensor().set(np.array([rate], dtype='float32'), self.job.place)
@@ -339,7 +340,7 @@ def evaluate(run, sentences):
 
 
 def keep_log(checkpoints, directory):
-    """Copies what tells of the training from the directory of checkpoints to that of the model."""
+    """Copies log and curves from the directory of checkpoints to the directory of the model."""
     for name in (runlog.NAME, curves.NAME):
         if os.path.exists(os.path.join(checkpoints, name)):
             shutil.copyfile(os.path.join(checkpoints, name), os.path.join(directory, name))
@@ -349,7 +350,7 @@ def keep_log(checkpoints, directory):
 
 
 def report(job):
-    """Prints the test scores of the model, as it is saved and for the only time; adds its F1 and confusions to it."""
+    """Tests the saved model, only once: prints the scores, adds F1 and confusions to the model directory."""
     score = evaluate(tagger.load(job.directory, job.place), job.test)
     print('test %s, %d sentences' % (score, len(job.test)))
     print('most often confused: %s' % ', '.join('%s as %s %d' % error for error in score.errors(5)))

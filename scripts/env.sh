@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2154
-# Chooses $PYTHON, a Python that has fluid, and $DEVICE. Where there is no such Python, it makes an environment with one.
-# The run scripts source it with $root set to the project's root; by hand: . scripts/env.sh, in the root.
-# To be set from outside, all optional:
+# Chooses $PYTHON, a Python that has fluid, and $DEVICE. If there is no such Python, it makes an environment with one.
+# The run scripts set $root to the root of the project and source this file. By hand, in the root: . scripts/env.sh
+# Optional variables:
 #   PYTHON           the interpreter to use; it must have fluid, and nothing is installed into it
 #   VENV             the environment to make or use (default: .venv in the root)
 #   PYTHON_VERSIONS  the Python versions wanted, best first (default: those that fluid 1.8.5 has wheels for)
@@ -27,7 +27,7 @@ has_fluid() {
 
 last_line() { printf '%s\n' "$*" | sed -n '$s/^ *//p'; }
 
-# Takes the interpreter in use. Not $VENV itself: this file looks after its packages.
+# Takes the active interpreter, but not that of $VENV: this file manages the packages of $VENV.
 find_active() {
     [ "${VIRTUAL_ENV-}" != "$VENV" ] || return 1
     for PYTHON in python python3; do
@@ -38,7 +38,7 @@ find_active() {
     return 1
 }
 
-# Finds $base, the first interpreter of a wanted version that runs: a pyenv shim can be on PATH and yet fail.
+# Finds $base, the first interpreter of a wanted version that runs. A pyenv shim can be on PATH and still fail.
 find_base() {
     for wanted in $PYTHON_VERSIONS; do
         for base in "python$wanted" "$(pyenv root 2>/dev/null)/versions/$wanted"*/bin/python \
@@ -49,7 +49,7 @@ find_base() {
     return 1
 }
 
-# virtualenv serves Python 2.7, and a Python 3 without ensurepip. Where $base has no pip, another Python runs it.
+# virtualenv is for Python 2.7, and for a Python 3 without ensurepip. If $base has no pip, another Python runs it.
 with_base() {
     "$base" -m venv "$VENV" && return
     for host in "$base" python3 python; do
@@ -67,7 +67,7 @@ with_uv() {
     "$uv" venv --seed --python "${PYTHON_VERSIONS%% *}" "$VENV"
 }
 
-# $making exists only while $VENV is being made. Found later, it tells that the making was interrupted.
+# $making exists only while $VENV is being made. If it exists later, the making was interrupted.
 make_venv() {
     rm -rf "$VENV" "$making"
     mkdir -p "$making"
@@ -80,7 +80,7 @@ make_venv() {
         problem="no Python $PYTHON_VERSIONS runs here, from PATH or pyenv, and uv could not fetch one"
     fi
     echo "making $VENV with $base"
-    # An older pip would not find these wheels, a newer one may have dropped this Python.
+    # An older pip does not find these wheels; a newer pip may not support this Python.
     { "$make" && "$VENV/bin/python" -m pip install pip==20.3.4; } >"$making/log" 2>&1 || {
         said=$(cat "$making/log")
         rm -rf "$VENV" "$making"
@@ -90,8 +90,8 @@ make_venv() {
     rm -rf "$making"
 }
 
-# install [FILE...]: installs fluid's requirements and those of the files into $VENV, nothing into the user's interpreter.
-# The stamp holds what is installed. It is deleted first and written last: an interrupted installation is done again.
+# install [FILE...]: installs the requirements of fluid and of the files into $VENV, nothing into the user's interpreter.
+# The stamp holds what is installed. It is deleted first and written last, so an interrupted installation is repeated.
 install() {
     [ "$managed" = yes ] || return 0
     stamp=$VENV/installed
@@ -106,7 +106,7 @@ install() {
     done
     echo "installing ${file#"$root/"} into $VENV: a few minutes the first time (log: $log)"
     {
-        # The two wheels own the same files: one must go before the other comes.
+        # The two wheels have the same files: one must be removed before the other is installed.
         ! "$PYTHON" -m pip show "$other_wheel" || "$PYTHON" -m pip uninstall -y paddlepaddle paddlepaddle-gpu
         "$PYTHON" -m pip install "$@"
     } >"$log" 2>&1 || {
@@ -160,10 +160,10 @@ elif ! find_active; then
         fail "$VENV has Python $(version "$PYTHON"), not one of $PYTHON_VERSIONS: remove it, or set VENV or PYTHON"
     install
 fi
-case $managed$said in no*cuda=False) DEVICE=cpu ;; esac # a GPU, but a fluid that cannot use it
+case $managed$said in no*cuda=False) DEVICE=cpu ;; esac # there is a GPU, but this fluid cannot use it
 export DEVICE
 
-# Chinese in arguments and file names even in the C locale, which Python 2.7 and 3.6 take for ASCII.
+# Allows Chinese in arguments and file names in the C locale too, which Python 2.7 and 3.6 treat as ASCII.
 case ${LC_ALL:-${LC_CTYPE:-${LANG:-C}}} in
     C | POSIX)
         for locale in $(locale -a 2>/dev/null | grep -i '^C\.utf-*8$'); do

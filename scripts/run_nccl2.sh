@@ -1,8 +1,8 @@
 #!/bin/sh
-# Pretraining on the GPUs of many machines, a process for each GPU: on every machine, with the same NODES,
+# Pretrains on the GPUs of many machines, with one process for each GPU. Run it on every machine, with the same NODES:
 #   NODES=10.0.0.1,10.0.0.2 NODE=10.0.0.1 sh scripts/run_nccl2.sh --save_dir DIR [option of train.py]...
-# NODES are the addresses of all machines and NODE that of this one (default: this machine alone), GPUS its GPUs
-# (default: 0,1,2,3,4,5,6,7).
+# NODES has the addresses of all machines, NODE the address of this machine (default: this machine alone). GPUS has the
+# GPUs of this machine (default: 0,1,2,3,4,5,6,7).
 set -eu
 
 sizes='--embed_size 512 --hidden_size 4096 --num_layers 2 --batch_size 128 --num_steps 20'

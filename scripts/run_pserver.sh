@@ -1,7 +1,7 @@
 #!/bin/sh
-# Pretraining with parameter servers, all processes on this machine, on CPUs:
+# Pretrains with parameter servers. All processes run on this machine, on CPUs:
 #   sh scripts/run_pserver.sh --save_dir DIR [option of train.py]...
-# SERVERS and TRAINERS are their numbers (default 1 and 2), PORT is that of the first server (default 7164).
+# SERVERS and TRAINERS say how many there are (default 1 and 2), PORT is the port of the first server (default 7164).
 # docs/distributed.md has the commands for many machines.
 set -eu
 
@@ -29,9 +29,10 @@ train() {
 }
 
 trainers=
-trap 'kill $trainers 2>/dev/null || true' INT TERM # each finishes its step, and the first one saves
+trap 'kill $trainers 2>/dev/null || true' INT TERM # each trainer finishes its step, and the first one saves
 for endpoint in $(echo "$PADDLE_PSERVERS_IP_PORT_LIST" | tr , ' '); do
-    (TRAINING_ROLE=PSERVER PADDLE_CURRENT_ENDPOINT=$endpoint && export TRAINING_ROLE PADDLE_CURRENT_ENDPOINT && train "$@") &
+    (TRAINING_ROLE=PSERVER PADDLE_CURRENT_ENDPOINT=$endpoint && export TRAINING_ROLE PADDLE_CURRENT_ENDPOINT &&
+        train "$@") &
 done
 number=0
 while [ "$number" -lt "$PADDLE_TRAINERS_NUM" ]; do
@@ -42,7 +43,7 @@ while [ "$number" -lt "$PADDLE_TRAINERS_NUM" ]; do
 done
 code=0
 wait "$first" || code=$?
-while kill -0 "$first" 2>/dev/null; do # a signal has ended the waiting, not the trainer
+while kill -0 "$first" 2>/dev/null; do # a signal has ended the command wait, not the trainer
     code=0
     wait "$first" || code=$?
 done

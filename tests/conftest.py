@@ -2,7 +2,7 @@
 """Fixtures."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-from helpers import Corpus  # before fluid: it finds the project
+from helpers import Corpus  # comes before fluid: it finds the project
 import paddle.fluid as fluid
 import pytest
 

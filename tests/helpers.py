@@ -1,20 +1,22 @@
 # -*- coding: utf-8 -*-
-"""What several test files share: tiny data and networks, runs of train.py, and errors of one line."""
+"""Shared by several test files: tiny data and networks, runs of train.py and other commands, errors of one line."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
 import os
 import re
+import subprocess
 
 from project import cli
 import numpy as np
 import paddle.fluid as fluid
 import pytest
+import six
 
 import bilm
 import train
 from args import parse_args
-from elmo import devices
+from elmo import checkpoint, devices
 from elmo.text import Vocabulary
 from elmo.training import TrainingProgram
 from reader import BucketedReader
@@ -31,7 +33,7 @@ def write_lines(path, lines):
 
 
 def random_sentences(words, number, seed=0, longest=12):
-    """Sentences of 1 to `longest` words, some words being far more frequent than others."""
+    """Sentences of 1 to `longest` words. Some words are far more frequent than others."""
     random = np.random.RandomState(seed)
     weights = 1. / np.arange(1, len(words) + 1)
     return [' '.join(random.choice(words, random.randint(1, longest + 1), p=weights / weights.sum()))
@@ -39,7 +41,7 @@ def random_sentences(words, number, seed=0, longest=12):
 
 
 class Corpus(object):
-    """A vocabulary, training text of two files with 60 sentences, and dev text with 11."""
+    """A vocabulary, two training files with 60 sentences together, and a dev text with 11 sentences."""
 
     def __init__(self, directory):
         words = ['词%d' % number for number in range(20)]
@@ -52,11 +54,11 @@ class Corpus(object):
         self.directory = directory
 
     def flags(self, **changed):
-        """Command line of train.py for a tiny network."""
+        """Flags of train.py for a tiny network."""
         values = dict(train_path=self.train_path, test_path=self.test_path, vocab_path=self.vocab_path,
                       embed_size=4, hidden_size=6, batch_size=4, num_steps=8, max_epoch=1, dropout=0.1,
                       save_dir=str(self.directory.join('checkpoints')), log_interval=1, use_gpu=False,
-                      curves=False)  # each takes half a second
+                      curves=False)  # a picture takes half a second
         values.update(changed)
         return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
 
@@ -68,13 +70,13 @@ def run(corpus, **flags):
 
 
 def log_lines(output, start):
-    """The lines of what was printed that begin with `start`, without what depends on the machine's speed."""
+    """The printed lines that begin with `start`, without times and speeds."""
     return [re.sub(r'[\d.]+ tokens/s.*| in [\d.]+ s.*', '', line) for line in output.splitlines()
             if line.startswith(start)]
 
 
 def parameters(directory):
-    """All values of a checkpoint: {name: array}, read with plain fluid.io.load_vars."""
+    """All parameters of a checkpoint, {name: array}; plain fluid.io.load_vars reads them."""
     config = bilm.read_config(directory)
     program, exe = fluid.Program(), fluid.Executor(fluid.CPUPlace())
     with fluid.scope_guard(fluid.Scope()):
@@ -86,13 +88,22 @@ def parameters(directory):
                 for name in bilm.parameter_shapes(config)}
 
 
+def last(corpus, name='checkpoints'):
+    """All parameters of the newest checkpoint in a directory of the corpus, {name: array}."""
+    return parameters(checkpoint.find(str(corpus.directory.join(name))))
+
+
 def same(one, other):
-    """Whether all values of one checkpoint are those of the other, bit for bit."""
+    """Tells whether two checkpoints, {name: array}, have the same values, bit for bit."""
     return all((one[name] == other[name]).all() for name in one)
 
 
 def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
-    """The mean loss of each of the first steps, with the same global batch on any number of devices."""
+    """Trains some steps; the global batch is the same for any number of devices.
+
+    Returns:
+        (losses of each step, float array [steps, 2]; tokens of each device at each step, a list of lists of int).
+    """
     monkeypatch.setenv('CPU_NUM', str(num_devices))
     args = parse_args(corpus.flags(dropout=0, max_epoch=9, **changed))
     places = devices.places(False)
@@ -112,6 +123,23 @@ def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
     return np.array(losses[:steps]), parts_of_steps[:steps]
 
 
+def run_command(command, text=b'', env=None, **options):
+    """Runs a command to its end: (exit code, text on stdout, text on stderr).
+
+    Args:
+        command: list of words.
+        text: bytes for its stdin.
+        env: dict of its environment; None: that of this process.
+        options: options of subprocess.Popen.
+    """
+    if env is not None:
+        env = {six.ensure_str(name): six.ensure_str(value) for name, value in env.items()}
+    process = subprocess.Popen([six.ensure_str(word) for word in command], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, **options)
+    output, errors = process.communicate(text)
+    return process.returncode, output.decode('utf-8'), errors.decode('utf-8')
+
+
 def refused(capsys, main):
     """Runs a command that must be refused, and returns its line on stderr."""
     capsys.readouterr()
@@ -128,6 +156,7 @@ def refused_training(corpus, capsys, **flags):
 
 
 def lod_tensor(sequences):
+    """Lists of ids as an int64 LoD [N, 1] on the CPU."""
     rows = np.array([id for sequence in sequences for id in sequence], dtype='int64').reshape(-1, 1)
     return fluid.create_lod_tensor(rows, [[len(sequence) for sequence in sequences]], fluid.CPUPlace())
 
@@ -161,7 +190,7 @@ class Model(object):
         return [np.array(result) for result in results]
 
     def gradient(self, name, **feed):
-        """The gradient of a parameter, a sparse one made dense."""
+        """The gradient of a parameter as a dense array."""
         gradient = name + '@GRAD'
         if self.program.global_block().var(gradient).type != fluid.core.VarDesc.VarType.SELECTED_ROWS:
             return self.run([gradient], **feed)[0]

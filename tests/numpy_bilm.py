@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""An independent numpy biLM, one sentence at a time, straight from the equations: what the tests compare with."""
+"""A biLM in numpy, written from the equations, for one sentence at a time. The tests compare bilm.py with it."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import numpy as np
@@ -40,7 +40,7 @@ def layer_outputs(ids, direction, values, config):
 
 
 def cross_entropy(ids, values, config):
-    """Cross entropy of each prediction, forward and backward, of <S> w_1 … w_n </S>: two [n + 1]."""
+    """Cross entropies of the forward and of the backward predictions of <S> w_1 … w_n </S>: two arrays [n + 1]."""
     losses = []
     for direction, read, predicted in (('fw', ids[:-1], ids[1:]), ('bw', ids[1:], ids[:-1])):
         hidden = layer_outputs(read, direction, values, config)[-1]

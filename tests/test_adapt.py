@@ -1,16 +1,15 @@
 # -*- coding: utf-8 -*-
-"""adapt.sh: from a checkpoint to other text, with and without new words."""
+"""adapt.sh: trains a checkpoint on other text, with and without new words."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
 from project import ROOT
-from helpers import run, write_lines
+from helpers import run, run_command, write_lines
 import bilm
 from elmo import checkpoint
 from elmo.text import Vocabulary
@@ -21,12 +20,9 @@ pytestmark = pytest.mark.usefixtures('fresh_scope')
 def adapt(corpus, *flags, **environment):
     """Runs adapt.sh: (exit code, output, errors)."""
     environment = dict(os.environ, PYTHON=sys.executable, LC_ALL='C.UTF-8', **environment)
-    command = ['sh', os.path.join(ROOT, 'tools', 'adapt.sh'), '--learning_rate', '0.5', '--batch_size', '4', '--num_steps', '8',
-               '--curves', 'False'] + list(flags)
-    process = subprocess.Popen(command, env={str(name): str(value) for name, value in environment.items()},
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = [said.decode('utf-8') for said in process.communicate()]
-    return process.returncode, output, errors
+    command = ['sh', os.path.join(ROOT, 'tools', 'adapt.sh'), '--learning_rate', '0.5', '--batch_size', '4',
+               '--num_steps', '8', '--curves', 'False'] + list(flags)
+    return run_command(command, env=environment)
 
 
 @pytest.mark.parametrize('min_count, words', [('20', 23), ('0', 20)])

@@ -1,18 +1,17 @@
 # -*- coding: utf-8 -*-
-"""Bad input and use: one line on stderr that says what, where and what to do, exit code 2, nothing written."""
+"""Bad input and use: one line on stderr says what, where and what to do. The exit code is 2. Nothing is written."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
-from helpers import refused, refused_training, write_lines
+from helpers import refused, refused_training, run_command, write_lines
 from args import parse_args
 from elmo import checkpoint, cli
 from reader import BucketedReader
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.usefixtures('fresh_scope')
     ('learning_rate', '0'), ('learning_rate', 'inf'), ('max_grad_norm', '0'), ('cell_clip', '-3'), ('proj_clip', '0'),
     ('max_epoch', '0'), ('max_steps', '-1'), ('log_interval', '0'), ('save_interval', '0'), ('dev_interval', '0'),
     ('keep_checkpoints', '0'), ('random_seed', '-1'), ('use_gpu', 'maybe'), ('optim', 'lion'), ('unknown_flag', '1'),
-    ('learning', '0.1'),  # no guessing at abbreviations
+    ('learning', '0.1'),  # an abbreviation is refused
 ])
 def test_flags(corpus, capsys, flag, value):
     line = refused_training(corpus, capsys, **{flag: value})
@@ -168,10 +167,9 @@ def test_evaluate(corpus, capsys, monkeypatch, trained):
 
 @pytest.mark.parametrize('script', ['train.py', 'tools/evaluate.py'])
 def test_as_a_command(corpus, script):
-    process = subprocess.Popen([sys.executable, os.path.join(ROOT, script), '--use_gpu', 'vielleicht',
-                                '--test_path', '没有'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = process.communicate()
-    assert process.returncode == 2 and not output
+    code, output, errors = run_command([sys.executable, os.path.join(ROOT, script), '--use_gpu', 'vielleicht',
+                                        '--test_path', '没有'])
+    assert code == 2 and not output
     name = os.path.basename(script)
-    assert errors.decode('utf-8').splitlines() == [
+    assert errors.splitlines() == [
         "%s: error: argument --use_gpu: expected True or False, got 'vielleicht' (see %s --help)" % (name, name)]

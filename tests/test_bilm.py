@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures('fresh_scope')
 @pytest.fixture(params=[False, True], ids=['whole', 'in parts'])
 def vocabulary(request, monkeypatch):
     if request.param:
-        monkeypatch.setattr(bilm, 'SOFTMAX_PART', 8)  # of 23 words
+        monkeypatch.setattr(bilm, 'SOFTMAX_PART', 8)  # the vocabulary has 23 words
 
 
 @pytest.mark.usefixtures('vocabulary')
@@ -46,8 +46,8 @@ def test_hidden_states_of_each_layer_and_direction_equal_numpy():
         np.testing.assert_allclose(found[1][first] + found[0][first], two, atol=1e-5)  # the residual connection
 
 
-@pytest.mark.parametrize('name', ['embedding_para', 'fw_layer1_gate_w', 'bw_layer2_gate_w', 'lstmp_0.w_0', 'lstmp_1.w_1',
-                                  'lstmp_2.b_0', 'lstmp_3.w_0', 'softmax_weight', 'softmax_bias'])
+@pytest.mark.parametrize('name', ['embedding_para', 'fw_layer1_gate_w', 'bw_layer2_gate_w', 'lstmp_0.w_0',
+                                  'lstmp_1.w_1', 'lstmp_2.b_0', 'lstmp_3.w_0', 'softmax_weight', 'softmax_bias'])
 @pytest.mark.usefixtures('vocabulary')
 @pytest.mark.parametrize('manual_gradient', [False, True])
 def test_gradient_equals_finite_differences_of_numpy(name, manual_gradient):
@@ -194,7 +194,7 @@ def test_an_earlier_dynamic_lstmp_that_took_the_names_is_an_error():
 
 @pytest.fixture
 def saved(tmpdir):
-    """A model and a flat directory with its parameters, as the published checkpoint is laid out."""
+    """A model and a flat directory with its parameters, in the layout of the published checkpoint."""
     model = Model()
     directory = str(tmpdir.join('params'))
     fluid.io.save_params(model.exe, directory, model.program)
@@ -215,7 +215,7 @@ def load(directory, config=CONFIG):
 
 def test_loading(saved):
     model, directory = saved
-    np.zeros(1).tofile(os.path.join(directory, 'learning_rate_0'))  # not a parameter: left alone
+    np.zeros(1).tofile(os.path.join(directory, 'learning_rate_0'))  # not a parameter, so it is not loaded
     names, values = load(directory)
     assert names == sorted(model.values)
     assert all((values[name] == model.values[name]).all() for name in names)

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Exchange with bilm-tf: what its LSTM makes of the weights, and the way there and back."""
+"""Exchange with bilm-tf: its LSTM gives the same vectors, and a checkpoint converted to it and back is the same."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -33,7 +33,7 @@ def paths(corpus):
 
 
 def tensorflow_cell(x, source, options):
-    """tf.nn.rnn_cell.LSTMCell with a projection as its documentation has it: gates i, j, f, o, forget bias 1."""
+    """tf.nn.rnn_cell.LSTMCell with a projection, as documented: gates i, j, f, o, forget bias 1."""
     weights, bias, projection = [source[name][...] for name in ('W_0', 'B', 'W_P_0')]
     state, output, outputs = np.zeros(options['dim']), np.zeros(options['projection_dim']), []
     for row in x:
@@ -68,7 +68,7 @@ def test_tensorflow_makes_the_same_vectors_of_the_weights(trained):
     np.testing.assert_allclose(found, [np.hstack(pair) for pair in zip(*halves)], atol=1e-6)
 
 
-@pytest.mark.parametrize('rows', [3, 10 ** 6])  # in blocks, and whole
+@pytest.mark.parametrize('rows', [3, 10 ** 6])  # in blocks, and all at once
 def test_there_and_back(trained, monkeypatch, rows):
     for module in (arrays, convert):
         monkeypatch.setattr(module, 'ROWS', rows)
@@ -149,7 +149,8 @@ def test_bad_input(trained, capsys, monkeypatch):
     assert 'is there already' in line('from_bilm', directory, ours)
     options = trained.directory.join('tf', 'options.json')
     whole = json.loads(options.read())
-    for change, message in (({'dim': 7}, 'has shape'), ({'n_layers': 3}, 'weights.hdf5: '), ({'dim': 'x'}, 'hidden_size is'),
+    for change, message in (({'dim': 7}, 'has shape'), ({'n_layers': 3}, 'weights.hdf5: '),
+                            ({'dim': 'x'}, 'hidden_size is'),
                             ({'use_skip_connections': False}, 'without skip connections')):
         options.write(json.dumps(dict(whole, lstm=dict(whole['lstm'], **change))))
         assert message in line('from_bilm', directory, back)

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The committed sample is what data/prepare.py makes of data/raw, as the README says."""
+"""data/prepare.py makes the committed sample from data/raw, as the README says."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -35,7 +35,7 @@ def test_the_sample_is_varied_text():
     assert len(train) >= 600 and len(dev) * 5 >= len(train)
     assert len(set(train + dev)) == len(train + dev)
     openings = [' '.join(sentence.split()[:3]) for sentence in train]
-    assert len(set(openings)) > 0.95 * len(openings)  # not from templates
+    assert len(set(openings)) > 0.95 * len(openings)  # the sentences do not come from templates
     vocabulary = Vocabulary(os.path.join(ROOT, 'data', 'vocabulary_min5k.txt'))
     known = [word in vocabulary.words for sentence in dev for word in sentence.split()]
     assert sum(known) > 0.7 * len(known)

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Many processes on loopback: the same training as by one, and clear ends when one of them fails."""
+"""Many processes on loopback train like one process, and end with a clear message when one of them fails."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -19,7 +19,7 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import parameters, run, same
+from helpers import last, run, same
 from args import parse_args
 import bilm
 from elmo import checkpoint, distributed, watch
@@ -67,7 +67,7 @@ def test_what_is_missing_or_contradicts_is_named(method, environ, message):
 
 
 def free_port(number):
-    """A port from which so many are free, those of Watch too."""
+    """A port; it and the next ports, `number` in all, are free, and so are their ports for Watch."""
     while True:
         port, sockets = random.randint(15000, 22000), []
         try:
@@ -84,7 +84,7 @@ def free_port(number):
 
 
 class Job(object):
-    """Processes of train.py on loopback, the servers first; those whose number is in `absent` are not started."""
+    """Processes of train.py on loopback, the servers first. Those whose number is in `absent` are not started."""
 
     def __init__(self, corpus, servers, trainers, absent=(), **flags):
         port = free_port(servers)
@@ -120,7 +120,7 @@ class Job(object):
         raise AssertionError(self.processes[number].communicate()[1].decode('utf-8'))
 
     def ends(self):
-        """Waits for all: lists of exit codes, outputs, and last lines on stderr."""
+        """Waits for all processes: lists of exit codes, outputs, and last lines on stderr."""
         said, threads = [None] * len(self.processes), []
         for number, process in enumerate(self.processes):
             def communicate(number=number, process=process):
@@ -136,10 +136,6 @@ class Job(object):
 
 def losses(output):
     return [float(loss) for loss in re.findall(r'^epoch .* loss ([\d.]+) ', output, re.M)]
-
-
-def last(corpus, name):
-    return parameters(checkpoint.find(str(corpus.directory.join(name))))
 
 
 def assert_close(one, other):
@@ -266,7 +262,7 @@ def test_each_parameter_is_updated_by_one_server_and_clipped_by_the_trainers(cor
 
 
 def test_nccl2_sets_up_the_communicator_and_reduces_each_gradient(corpus, monkeypatch):
-    """Without a device: fluid for CPUs has no gen_nccl_id, so what would be appended is looked at."""
+    """Without a device: fluid for CPUs has no gen_nccl_id, so the test looks at the operator that would be added."""
     cluster, appended = distributed.cluster('nccl2', GPU), []
     append_op = fluid.framework.Block.append_op
 
@@ -316,7 +312,7 @@ def test_flags_of_many_processes(corpus, capsys):
 
 @SERVERS
 def test_bytes_of_a_step_against_counting_by_hand():
-    """At the published sizes with 8192 candidates, 128 x 20 tokens; the numbers are those of benchmark/SCALING.md."""
+    """The published sizes, 8192 candidates, 128 x 20 tokens. benchmark/SCALING.md has the same numbers."""
     args = common.parser('').parse_args([])
     lstm = 4 * 4 * (2 * 512 * 16384 + 4096 * 512 + 16384)
     rows = (2560 + 8192 + 2560) * (512 * 4 + 8)
@@ -329,7 +325,7 @@ def test_bytes_of_a_step_against_counting_by_hand():
 
 @SERVERS
 def test_a_bad_line_far_into_the_text_costs_no_step(corpus):
-    """The first trainer saves before all end."""
+    """The first trainer saves before all processes end."""
     with io.open(os.path.join(corpus.train_path, 'part2.txt'), 'wb') as output:
         output.write(b'w \n' * 400000 + b'\xff\n')  # beyond the buffer of the reader
     codes, _, errors = Job(corpus, 1, 2, batch_size=500, max_sentence_length=2).ends()

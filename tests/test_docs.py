@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What the pages say: links that lead somewhere, the script that they show, commands and flags that there are."""
+"""The pages: links lead somewhere, the script that they show runs, commands and flags exist."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import glob
@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from project import ROOT
-from helpers import run
+from helpers import run, run_command
 
-PAGES = sorted(os.path.relpath(path, ROOT) for pattern in ('*.md', 'docs/*.md', 'docs/en/*.md', 'lac_finetune/*.md',
-                                                           'benchmark/*.md') for path in glob.glob(os.path.join(ROOT, pattern)))
+PATTERNS = ('*.md', 'docs/*.md', 'docs/en/*.md', 'lac_finetune/*.md', 'benchmark/*.md')
+PAGES = sorted(os.path.relpath(path, ROOT) for pattern in PATTERNS for path in glob.glob(os.path.join(ROOT, pattern)))
 COMMANDS = ['train.py', 'data/prepare.py', 'data/pku.py', 'lac_finetune/infer.py', 'lac_finetune/train.py'] + [
     'tools/%s.py' % name for name in ('convert', 'embed', 'evaluate', 'neighbours', 'plot')]
 
@@ -26,7 +26,7 @@ def text_of(*path):
 
 
 def anchors(text):
-    """The anchors that a page has, as they are made of its headings."""
+    """The anchors of a page, which are made from its headings."""
     headings = re.findall(r'^#+ +(.*)$', re.sub(r'(?ms)^```.*?^```', '', text), re.M)
     return {re.sub(r'[^\w\- ]', '', heading.replace('`', ''), flags=re.UNICODE).strip().lower().replace(' ', '-')
             for heading in headings}
@@ -44,7 +44,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize('page', PAGES)
 def test_flags_in_commands_are_known(page):
-    """Every flag in a command line of a page is one of the command that the line runs, or of what it passes flags to."""
+    """Every flag in a command line of a page is a flag of that command, or of the program that gets its flags."""
     passed_on = {'run.sh': 'train.py', 'scripts/run_pserver.sh': 'train.py', 'scripts/run_nccl2.sh': 'train.py',
                  'tools/adapt.sh': 'train.py', 'lac_finetune/run.sh': 'lac_finetune/train.py'}
     for block in re.findall(r'(?ms)^```sh\n(.*?)^```', text_of(page)):
@@ -89,10 +89,9 @@ def test_the_readmes_show_the_script():
 
 def test_the_script_of_the_readmes_runs(corpus):
     run(corpus, max_steps=4)
-    process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'docs', 'own_task.py'),
-                                str(corpus.directory.join('checkpoints')), corpus.vocab_path], cwd=str(corpus.directory),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = [said.decode('utf-8') for said in process.communicate()]
-    assert process.returncode == 0, errors
+    code, output, errors = run_command(
+        [sys.executable, os.path.join(ROOT, 'docs', 'own_task.py'), str(corpus.directory.join('checkpoints')),
+         corpus.vocab_path], cwd=str(corpus.directory))
+    assert code == 0, errors
     losses = [float(loss) for loss in re.findall(r'loss ([\d.]+)', output)]
     assert len(losses) == 3 and losses[-1] < losses[0]

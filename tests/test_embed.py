@@ -1,10 +1,9 @@
 # -*- coding: utf-8 -*-
-"""Vectors of a text: values against numpy, the formats against their readers, order and numbers kept."""
+"""Vectors of a text: the values equal numpy, the usual readers read the files, order and numbers are kept."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
 import os
-import subprocess
 import sys
 
 import h5py
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from project import ROOT
-from helpers import parameters, refused, run, write_lines
+from helpers import parameters, refused, run, run_command, write_lines
 import bilm
 from elmo import arrays, checkpoint
 from elmo.embedder import Embedder
@@ -44,7 +43,8 @@ def embedder(corpus, *args, **kwargs):
     return Embedder(str(corpus.directory.join('checkpoints')), Vocabulary(corpus.vocab_path), *args, **kwargs)
 
 
-@pytest.mark.parametrize('layers, mix', [('all', None), ('top', None), ('average', None), ('mix', [0.5, 0.3, 0.2, 1.5])])
+@pytest.mark.parametrize('layers, mix', [('all', None), ('top', None), ('average', None),
+                                         ('mix', [0.5, 0.3, 0.2, 1.5])])
 def test_vectors_equal_numpy(trained, layers, mix):
     sentences = [line.split() for line in LINES]
     found = embedder(trained, layers, mix, batch_tokens=5)(sentences)
@@ -68,13 +68,12 @@ def test_an_overlong_sentence_is_read_in_pieces(trained):
 
 
 def command(corpus, *args, **options):
-    """Runs embed.py: (exit code, last lines on stdout, lines on stderr)."""
-    process = subprocess.Popen(
-        [sys.executable, os.path.join(ROOT, 'tools', 'embed.py'), '--checkpoint', str(corpus.directory.join('checkpoints')),
-         '--vocab_path', corpus.vocab_path, '--use_gpu', 'False'] + list(args), stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, GLOG_minloglevel=str('3'), CPU_NUM=str('1')))
-    output, errors = process.communicate(options.get('text', b''))
-    return process.returncode, output.decode('utf-8').splitlines(), errors.decode('utf-8').splitlines()
+    """Runs embed.py: (exit code, lines on stdout, lines on stderr)."""
+    code, output, errors = run_command(
+        [sys.executable, os.path.join(ROOT, 'tools', 'embed.py'),
+         '--checkpoint', str(corpus.directory.join('checkpoints')), '--vocab_path', corpus.vocab_path,
+         '--use_gpu', 'False'] + list(args), env=dict(os.environ, GLOG_minloglevel='3', CPU_NUM='1'), **options)
+    return code, output.splitlines(), errors.splitlines()
 
 
 def test_files(trained):
@@ -90,8 +89,8 @@ def test_files(trained):
             for number, expected in enumerate(vectors):
                 np.testing.assert_allclose(found['%d' % number], expected, atol=1e-6)
         # from standard input, in other batches, as float16
-        code, output, errors = command(trained, '--layers', layers, '--output', names[layers + '.h5'], '--dtype', 'float16',
-                                       '--batch_tokens', '1', '--tokens', names['tokens.txt'],
+        code, output, errors = command(trained, '--layers', layers, '--output', names[layers + '.h5'],
+                                       '--dtype', 'float16', '--batch_tokens', '1', '--tokens', names['tokens.txt'],
                                        text='\n'.join(LINES).encode('utf-8'))
         assert code == 0, errors
         with h5py.File(names[layers + '.h5'], 'r') as found:
@@ -123,7 +122,8 @@ def test_bad_use(trained, capsys, monkeypatch):
             (['--output', str(output), '--layers', 'mix', '--mix', '1', '0', '1', '1'], 'wants 3 shares above 0'),
             (['--output', str(output), 'nowhere.txt'], 'no file matches'),
             (['--output', str(trained.directory.join('none', 'vectors.npz')), trained.test_path], 'cannot be written'),
-            (['--output', str(output), write_lines(trained.directory.join('bad.txt'), ['词1', '<S> 词2'])], 'bad.txt:2: ')):
+            (['--output', str(output), write_lines(trained.directory.join('bad.txt'), ['词1', '<S> 词2'])],
+             'bad.txt:2: ')):
         monkeypatch.setattr('sys.argv', ['embed.py', '--checkpoint', str(trained.directory.join('checkpoints')),
                                          '--vocab_path', trained.vocab_path, '--use_gpu', 'False'] + args)
         assert message in refused(capsys, embed.main)
@@ -140,7 +140,7 @@ def test_h5py_may_be_missing(monkeypatch):
 
 @pytest.mark.parametrize('same', [False, True])
 def test_nearest_words_in_context(trained, same):
-    """Against sorting all cosines, with an embedder whose vectors are known."""
+    """The same words as by sorting all cosines, with an embedder whose vectors are known."""
     lines = ['词%d 词1 词%d' % (number % 7, number % 5) for number in range(40)] + ['', '词9 词1']
     table = np.random.RandomState(0).randn(60, 4)
 

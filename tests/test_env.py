@@ -1,5 +1,8 @@
 # -*- coding: utf-8 -*-
-"""scripts/env.sh, run.sh and tests/run.sh among stand-ins for Python, pip, pyenv, uv and nvidia-smi: nothing is downloaded."""
+"""scripts/env.sh, run.sh and tests/run.sh, with stand-ins for Python, pip, pyenv, uv and nvidia-smi.
+
+Nothing is downloaded.
+"""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -10,10 +13,12 @@ import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from project import ROOT
+from helpers import run_command
+
 TOOLS = 'cat cp dirname env grep ls mkdir rm sed tail touch'.split()
 
-# Notes its arguments; has fluid once NAME.fluid lies beside it, which `pip install -r` puts there.
+# A stand-in: it logs its arguments. It has fluid if NAME.fluid is beside it; `pip install -r` makes that file.
 PYTHON = '''#!/bin/sh
 echo "$0 $*" >>"$HOME/calls"
 case "$*" in
@@ -42,13 +47,14 @@ BROKEN = '#!/bin/sh\necho "pyenv: command not found" >&2\nexit 127\n'
 
 
 class Machine(object):
-    """A clone of the repo, and a PATH with a few tools and such stand-ins as the test adds."""
+    """A clone of the project, and a PATH with a few tools and the stand-ins that the test adds."""
 
     def __init__(self, directory):
         self.directory = directory
         self.bin, self.home, self.root = [os.path.join(directory, name) for name in ('bin', 'home', 'a clone')]
         self.venv = os.path.join(self.root, '.venv')
-        for path in [self.bin, self.home] + [os.path.join(self.root, name) for name in ('requirements', 'scripts', 'tests')]:
+        for path in [self.bin, self.home] + [
+                os.path.join(self.root, name) for name in ('requirements', 'scripts', 'tests')]:
             os.makedirs(path)
         for name in ['run.sh', 'scripts/env.sh', 'tests/run.sh'] + ['requirements/%s.txt' % name for name in (
                 'base', 'cpu', 'gpu', 'gpu-2.4', 'tests')]:
@@ -60,7 +66,7 @@ class Machine(object):
         self.script('locale', '#!/bin/sh\necho C; echo C.utf8; echo POSIX\n')
 
     def script(self, path, text):
-        """Writes a program; a bare name goes on PATH."""
+        """Writes a program. A name without a directory goes to the directory on PATH."""
         path = os.path.join(self.bin, path)
         if not os.path.isdir(os.path.dirname(path)):
             os.makedirs(os.path.dirname(path))
@@ -70,24 +76,20 @@ class Machine(object):
         return path
 
     def python(self, path, version, fluid=None):
-        """Adds a Python; fluid: 'cuda=True' or 'cuda=False' where it has one."""
+        """Adds a Python. fluid: 'cuda=True' or 'cuda=False' if it has fluid."""
         path = self.script(path, PYTHON.replace('VERSION', version))
         if fluid:
             self.script(path + '.fluid', fluid + '\n')
         return path
 
     def run(self, *command, **environment):
-        """Runs a script of the clone from another directory; keeps code, out, err, arguments and the Pythons' calls."""
+        """Runs a script of the clone from another directory; keeps code, out, err, arguments and calls of Pythons."""
         calls = os.path.join(self.home, 'calls')
         if os.path.exists(calls):
             os.remove(calls)
         environment = dict({'PATH': self.bin, 'HOME': self.home, 'LANG': 'C.UTF-8'}, **environment)
         command = ['/bin/sh', os.path.join(self.root, command[0])] + list(command[1:])
-        process = subprocess.Popen([word.encode('utf-8') for word in command], cwd=self.directory,
-                                   env={str(name): str(value) for name, value in environment.items()},
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.out, self.err = [text.decode('utf-8') for text in process.communicate()]
-        self.code = process.returncode
+        self.code, self.out, self.err = run_command(command, env=environment, cwd=self.directory)
         self.arguments = [line[len('argument '):] for line in self.out.splitlines() if line.startswith('argument ')]
         self.calls = ''
         if os.path.exists(calls):
@@ -96,16 +98,16 @@ class Machine(object):
         return self
 
     def trained_with(self, python):
-        """Did run.sh end in train.py, run by this Python?"""
+        """Tells whether run.sh ended in train.py, run by this Python."""
         return not self.code and self.calls.splitlines()[-1].startswith(
             '%s %s ' % (python, os.path.join(self.root, 'train.py')))
 
     def variable(self, name):
-        """What train.py would find in its environment."""
+        """The value of a variable in the environment of train.py, or None."""
         return dict(line.split('=', 1) for line in self.out.splitlines() if '=' in line).get(name)
 
     def failed(self, *words):
-        """Did it exit with 2 and one line on stderr that says all these words?"""
+        """Tells whether it exited with 2 and one line on stderr that has all these words."""
         return self.code == 2 and self.err.count('\n') == 1 and all(word in self.err for word in words)
 
 
@@ -264,7 +266,7 @@ def test_the_wheel_follows_the_device(machine):
     assert machine.variable('DEVICE') == 'gpu' and machine.variable('CUDA_VISIBLE_DEVICES') == '1'
     assert '-m pip' not in machine.run('run.sh').calls
     assert 'uninstall' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
-    machine.run('run.sh', KILLED_IN='pip')  # on the way to the GPU wheel: the CPU's can no longer be relied on
+    machine.run('run.sh', KILLED_IN='pip')  # killed while the GPU wheel was installed: the CPU wheel may be damaged
     assert '-m pip install' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
 
 
@@ -320,11 +322,8 @@ def test_pytest_missing_is_one_line(fluid_machine):
 
 def test_sourced_by_hand(tmpdir):
     def source(directory):
-        process = subprocess.Popen(['sh', '-c', '. %s/scripts/env.sh && echo "$PYTHON"' % ROOT], cwd=str(directory),
-                                   env=dict(os.environ, PYTHON=sys.executable), stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
-        output, errors = process.communicate()
-        return process.returncode, output.decode('utf-8'), errors.decode('utf-8')
+        return run_command(['sh', '-c', '. %s/scripts/env.sh && echo "$PYTHON"' % ROOT], cwd=str(directory),
+                           env=dict(os.environ, PYTHON=sys.executable))
 
     assert source(ROOT) == (0, sys.executable + '\n', '')
     code, _, errors = source(tmpdir)

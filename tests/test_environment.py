@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What a command sets for fluid, and its standard streams, started without env.sh."""
+"""The variables that a command sets for fluid, and its standard streams, if it starts without env.sh."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
@@ -29,7 +29,7 @@ def test_mkl(cpu, wanted):
 
 
 def python(code, **variables):
-    """Runs code in a new process that ends at once, without the flushing of an ordinary end: what it wrote."""
+    """Runs code in a new process that ends at once and flushes nothing at the end; returns its output."""
     names = list(environment.defaults({}, 1, 'AuthenticAMD')) + ['PYTHONIOENCODING', 'PYTHONUNBUFFERED']
     environ = {name: value for name, value in os.environ.items() if name not in names}
     environ.update({str(name): str(value) for name, value in variables.items()}, PYTHONPATH=str(ROOT))

@@ -1,9 +1,9 @@
 # -*- coding: utf-8 -*-
-"""Checkpoints and a tagger of the first release, before the library moved into elmo/: they load and go on alike.
+"""Checkpoints and a tagger of the first release, before the library moved into elmo/. They load and go on as before.
 
 first_release.zip holds a pretraining stopped after step 4, a tagger stopped after its third epoch, their texts, and
-results.npz: the parameters at step 8 and at the end of the tagger's training, as the first release computed them on fluid
-1.8.5. tagged.txt and tagged_after.txt are what the tagger made of raw.txt before and after the rest of its training.
+results.npz. This has the parameters at step 8 and after the training of the tagger; the first release computed them on
+fluid 1.8.5. tagged.txt and tagged_after.txt are raw.txt as tagged before and after the rest of that training.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -27,9 +27,9 @@ PRETRAINING = ('--train_path text.txt --test_path dev.txt --vocab_path vocabular
                '--max_epoch 5 --max_steps 8 --log_interval 1 --curves False --use_gpu False --save_interval 4 '
                '--dev_interval 1000 --para_save_dir checkpoints --resume')
 TAGGER = ('--train_path train.tsv --dev_path dev.tsv --test_path test.tsv --vocab_path vocabulary.txt '
-          '--pretrain_elmo_model_path checkpoints --word_emb_dim 4 --grnn_hidden_dim 4 --bigru_num 2 --batch_tokens 100 '
-          '--max_epoch 12 --patience 12 --log_interval 1 --use_gpu False --curves False --save_dir model '
-          '--base_learning_rate 0.03 --dropout 0.1 --resume')
+          '--pretrain_elmo_model_path checkpoints --word_emb_dim 4 --grnn_hidden_dim 4 --bigru_num 2 '
+          '--batch_tokens 100 --max_epoch 12 --patience 12 --log_interval 1 --use_gpu False --curves False '
+          '--save_dir model --base_learning_rate 0.03 --dropout 0.1 --resume')
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def saved(tmpdir, monkeypatch):
 
 
 def compare(saved, prefix, directory):
-    """The saved values are those of the files in a directory, but for rounding on another CPU or release of fluid."""
+    """Checks that files in a directory have the saved values, but for rounding on another CPU or release of fluid."""
     names = [name for name in saved.files if name.startswith(prefix)]
     assert names
     for name in names:

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
-"""A checkpoint that one release of fluid has saved, used by another.
+"""One release of fluid uses a checkpoint that another release has saved.
 
-tests/fluid_VERSION.zip holds a checkpoint and what the release that saved it computed from it. `python
-tests/test_fluid_versions.py` makes that of the fluid in use.
+tests/fluid_VERSION.zip holds a checkpoint, and the results that the release which saved it computed from it.
+`python tests/test_fluid_versions.py` makes the file of the installed fluid.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -25,11 +25,11 @@ from elmo.evaluator import Evaluator
 from elmo.text import Vocabulary
 from reader import BucketedReader
 
-STEPS = {'dropout': 0, 'max_epoch': 5}  # Adagrad: Adam makes much of the least rounding
+STEPS = {'dropout': 0, 'max_epoch': 5}  # Adagrad, as Adam amplifies small rounding differences
 
 
 def results(corpus, directory):
-    """From the checkpoint 000004 in `directory`: vectors and losses of the dev text, and each parameter 4 steps on."""
+    """From the checkpoint 000004 in `directory`: vectors and losses of the dev text, and parameters 4 steps later."""
     vocabulary, path = Vocabulary(corpus.vocab_path), os.path.join(directory, '000004')
     with io.open(corpus.test_path, encoding='utf-8') as handle:
         sentences = [line.split() for line in handle]
@@ -38,7 +38,8 @@ def results(corpus, directory):
     reader = BucketedReader([corpus.test_path], vocabulary, 100, shuffle=False)
     evaluator = Evaluator(encoder.config, reader, devices.places(False))
     with fluid.scope_guard(fluid.Scope()):
-        checkpoint.load_parameters(fluid.Executor(fluid.CPUPlace()), path, evaluator.program, encoder.config, vocabulary)
+        checkpoint.load_parameters(fluid.Executor(fluid.CPUPlace()), path, evaluator.program, encoder.config,
+                                   vocabulary)
         found['losses'] = np.concatenate([losses for _, _, losses in evaluator.sentences()])
     run(corpus, max_steps=8, load_dir=path, **dict(STEPS, save_dir=directory))
     found.update(parameters(os.path.join(directory, '000008')))

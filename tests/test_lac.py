@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 from matplotlib.image import imread
 
 from project import ROOT
-from helpers import refused, write_lines
+from helpers import refused, run_command, write_lines
 import bilm
 from elmo import runlog
 from elmo.text import InputError, Vocabulary
@@ -31,11 +30,10 @@ INFER = os.path.join(ROOT, 'lac_finetune', 'infer.py')
 
 
 def flags(directory, **changed):
-    """Command line of train.py for a tiny tagger."""
-    values = dict(vocab_path=str(directory.join('vocabulary.txt')),
-                  elmo_checkpoint=str(directory.join('elmo')), word_emb_dim=4,
-                  grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1, use_gpu=False, curves=False,
-                  save_dir=str(directory.join('model')))
+    """Flags of train.py for a tiny tagger."""
+    values = dict(vocab_path=str(directory.join('vocabulary.txt')), elmo_checkpoint=str(directory.join('elmo')),
+                  word_emb_dim=4, grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1,
+                  use_gpu=False, curves=False, save_dir=str(directory.join('model')))
     values.update({part + '_path': os.path.join(DATA, part + '.tsv') for part in ('train', 'dev', 'test')})
     values.update(changed)
     return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
@@ -48,7 +46,7 @@ def run(directory, **changed):
 
 
 def make_elmo(directory, vocabulary, **changed):
-    """A checkpoint of a biLM as it starts out."""
+    """Makes a checkpoint of an untrained biLM."""
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6,
                   vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos, eos_id=vocabulary.eos, **changed)
     main, startup = fluid.Program(), fluid.Program()
@@ -88,7 +86,7 @@ def settings(directory):
 
 
 def log_lines(output):
-    """The log without what depends on the machine's speed and the name of the directory."""
+    """The lines of the log without times, speeds and the name of the directory."""
     return re.sub(r'\d+ units/s, [\d:]+ left| in [\d.]+ s|saved .*', '', output).splitlines()
 
 
@@ -119,7 +117,7 @@ def test_the_bilm_is_frozen_and_the_rest_is_trained(model):
 
 
 def test_the_tagger_learns(task, capsys):
-    """A handful of sentences by heart: what is trained is what is decoded, aligned and scored."""
+    """It learns a few sentences by heart, so training, decoding, alignment and scores agree."""
     path = os.path.join(DATA, 'dev.tsv')
     run(task, train_path=path, dev_path=path, test_path=path, max_epoch=90, patience=90, word_emb_dim=16,
         grnn_hidden_dim=16, dropout=0, base_learning_rate=0.01, log_interval=30, curves=True)
@@ -155,17 +153,16 @@ def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):
     output = capsys.readouterr().out
     assert [float(score) for score in re.findall(r'^dev .* F1 ([\d.]+), seg', output, re.M)] == [10, 30, 20, 25]
     assert len(re.findall('^saved', output, re.M)) == 2 and 'stopped' in output
-    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 5e-4, 2.5e-4])  # halved after the 20 and the 25
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 5e-4, 2.5e-4])  # halved after the scores 20 and 25
     assert settings(task.join('model'))['dev_f1'] == 30 and settings(task.join('model'))['test_f1'] == 40
 
 
 def command(model_dir, *arguments, **options):
     """Runs infer.py: (exit code, output, lines on stderr)."""
-    process = subprocess.Popen([sys.executable, INFER, '--use_gpu', 'False', '--model_dir', str(model_dir)] +
-                               list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               cwd=str(model_dir.dirpath()))
-    output, errors = process.communicate(options.get('text', b''))
-    return process.returncode, output.decode('utf-8'), errors.decode('utf-8').splitlines()
+    code, output, errors = run_command(
+        [sys.executable, INFER, '--use_gpu', 'False', '--model_dir', str(model_dir)] + list(arguments),
+        cwd=str(model_dir.dirpath()), **options)
+    return code, output, errors.splitlines()
 
 
 RAW = ['我的弟弟每天跑步。', '', '  王小明 在上海\u3000工作  ', 'ＡＢＣ，123,龙/龘é\u200b', '，' * 300, '他']
@@ -184,9 +181,9 @@ def test_infer_keeps_every_character_and_the_order(model):
     for line, raw in zip(lines, RAW):
         words = [word.rsplit('/', 1) for word in line.split(' ')] if line else []
         assert ''.join(word for word, _ in words) == ''.join(raw.split())
-    # white space is a border
+    # white space is a border of words
     assert re.match('[王小明/a-zA-Z ]*明/[A-Za-z]+ 在', lines[2])
-    # from standard input, several sources and in other batches the same
+    # standard input, several files and other batches give the same
     raw = '\n'.join(RAW).encode('utf-8')
     assert command(moved, text=raw)[:2] == (0, output)
     assert command(moved, '--batch_tokens', '1', '-', text=raw)[:2] == (0, output)
@@ -285,7 +282,7 @@ def test_bad_elmo(task, capsys):
     assert path + ': truncated' in line()
     os.remove(path)
     assert 'lstmp_1.w_0 is missing' in line()
-    os.remove(str(task.join('elmo', 'bilm.json')))  # now as if it were the published one
+    os.remove(str(task.join('elmo', 'bilm.json')))  # without bilm.json it counts as the published checkpoint
     assert 'vocab_size is 52445 there' in line()
 
 
@@ -341,7 +338,7 @@ def test_settings_and_network_of_a_model_are_not_trusted(model, monkeypatch):
 
 
 def stopped_in_epoch(number, monkeypatch):
-    """Lets SIGTERM come in the evaluation of this epoch (from 1)."""
+    """Sends SIGTERM in the evaluation of this epoch; epochs count from 1."""
     evaluate, epochs = train.evaluate, []
 
     def interrupted(*args):
@@ -380,6 +377,6 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     assert '--resume' in refused(capsys, lambda: run(task, **changed))
     line = refused(capsys, lambda: run(task, resume=True, dropout=0.2, word_emb_dim=5, log_interval=9, **changed))
     assert '--dropout 0.3 there, 0.2 here, --word_emb_dim 4 there, 5 here' in line and 'log_interval' not in line
-    task.join('model').rename(task.join('model.saving.old'))  # killed between two renamings
+    task.join('model').rename(task.join('model.saving.old'))  # as after a kill between two renames
     run(task, resume=True, **changed)
     assert settings(task.join('model'))['test_f1'] and not task.join('model.saving.old').check()

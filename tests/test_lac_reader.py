@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""From tagged files and raw text to units and labels, back to words, and their score."""
+"""Tagged files and raw text become units and labels, labels become words, and words get a score."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
@@ -58,7 +58,7 @@ def test_align(units):
 
     assert align('北京大学 的 学生', 'nt u n') == (['北京大学', '的', '学生'], ['nt-B', 'u-B', 'n-B'], 0)
     assert align('龙王的 学生', 'n n') == (['龙', '王', '的', '学生'], ['n-B', 'n-I', 'n-I', 'n-B'], 0)
-    # 北京大学 crosses the border between two words: split, and its pieces are cut anew
+    # 北京大学 crosses the border between two words: it is split there, and the pieces are cut again
     assert align('北京 大学', 'ns n') == (['北京', '大学'], ['ns-B', 'n-B'], 1)
     assert align('北京大 学', 'ns n')[0] == ['北京', '大', '学']
     assert align('中 O', 'O O') == (['中', 'O'], ['O', 'O'], 0)
@@ -70,7 +70,7 @@ def test_two_schemes_say_the_same(tmpdir):
     one, other = read_tagged(bare), read_tagged(labelled)
     assert [sentence[:2] for sentence in one[0]] == [sentence[:2] for sentence in other[0]]
     assert one[1] == other[1] == 0
-    # a tag such as x-B-B, and I that continue nothing
+    # I that continue nothing
     path = write_lines(tmpdir.join('stray'), ['北京 大学 的\tn-I v-I v-I'])
     assert read_tagged(path) == ([Sentence(['北京', '大学的'], ['n', 'v'], path + ':1')], 2)
 
@@ -119,7 +119,7 @@ def test_batches_hold_each_sentence_once_and_like_lengths():
 
 
 def expected_chunks(labels):
-    """The rule of chunks() in the words of a regular expression, one letter a label; without O."""
+    """The rule of chunks() as a regular expression, with one letter for each label; without O."""
     kinds = sorted({split_label(label)[0] for label in labels} - {'O'})
     text = ''.join(' ' if label == 'O' else chr_(0x41 + 2 * kinds.index(label[:-2]) + (label[-1] == 'I'))
                    for label in labels)
@@ -159,7 +159,7 @@ def test_chunks_and_score_are_those_of_seqeval():
 
 
 def words_of(labels):
-    """[(word, tag)] of labels, each unit one character."""
+    """[(word, tag)] of labels; each unit is one character."""
     return [('x' * (last - first), tag) for first, last, tag in chunks(labels)]
 
 

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""That docs/errors.md lists every error message, and none that there is no more."""
+"""docs/errors.md lists every error message, and no message that does not exist."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import ast
@@ -14,11 +14,11 @@ ERRORS = {'InputError', 'SaveError', 'CheckpointError', 'ValueError', 'ArgumentT
 DIRECTORIES = ('', 'elmo', 'tools', 'data', 'lac_finetune')
 WITHIN = {'unknown version', 'num_labels', 'file', 'strerror', 'another run', 'a label', 'a bare tag', 'none', 'sizes',
           '"…" has white space in it', 'Error Message Summary:', 'all trainers are through', 'stopped by trainer 0',
-          'PADDLE_CURRENT_ENDPOINT', 'pserver', 'local'}  # no messages of their own
+          'PADDLE_CURRENT_ENDPOINT', 'pserver', 'local'}  # these are not messages
 
 
 def messages():
-    """What the code says when it refuses something, with … for what varies."""
+    """The messages of all errors in the code, with … for the parts that vary."""
     found = []
     for directory in DIRECTORIES:
         for path in glob.glob(os.path.join(ROOT, directory, '*.py')):

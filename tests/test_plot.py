@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What a run logs, and the pictures of it."""
+"""The log of a run, and its pictures."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -28,10 +28,10 @@ def without_times(records):
 def test_a_run_logs_what_it_prints(corpus, capsys):
     run(corpus, max_epoch=2, log_interval=3, curves=True, learning_rate=0.1)
     output, records = capsys.readouterr().out, runlog.read(str(corpus.directory.join('checkpoints')))
-    printed = re.findall(r'^epoch (\d+) step (\d+)/\d+ loss ([\d.]+) perplexity fw ([\d.]+) bw ([\d.]+), (\d+) tokens/s',
-                         output, re.M)
-    logged = [[record[name] for name in ('epoch', 'step', 'loss', 'perplexity_fw', 'perplexity_bw', 'tokens_per_second')]
-              for record in records if record['kind'] == 'train']
+    printed = re.findall(r'^epoch (\d+) step (\d+)/\d+ loss ([\d.]+) perplexity fw ([\d.]+) bw ([\d.]+), '
+                         r'(\d+) tokens/s', output, re.M)
+    names = ('epoch', 'step', 'loss', 'perplexity_fw', 'perplexity_bw', 'tokens_per_second')
+    logged = [[record[name] for name in names] for record in records if record['kind'] == 'train']
     assert len(logged) > 4
     np.testing.assert_allclose(logged, np.array(printed, dtype='float64'), rtol=1e-3, atol=1)
     np.testing.assert_allclose([row[2] for row in logged], [float(row[2]) for row in printed], atol=6e-5)
@@ -51,7 +51,7 @@ def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus, capsys):
     run(corpus, **flags)
     directory = corpus.directory.join('checkpoints')
     for path in directory.listdir():
-        if path.basename.isdigit() and int(path.basename) > 20:  # as if killed at a later step, within a line
+        if path.basename.isdigit() and int(path.basename) > 20:  # as after a kill at a later step, within a line
             path.remove()
     with io.open(str(directory.join('log.jsonl')), 'a', encoding='utf-8') as log:
         log.write('\x00\x00\n{"kind": "tra')
@@ -72,11 +72,11 @@ def test_a_line_of_no_run_is_told(tmpdir, line):
     assert 'log.jsonl:2: is no line that a run has logged' in str(error.value)
 
 
-def made_up(directory, step, **figures):
-    """A directory with a log of these figures at steps 1, 1 + step …"""
+def made_up(directory, step, **metrics):
+    """Makes a directory with a log of these metrics at steps 1, 1 + step …; returns its path."""
     log = runlog.RunLog(str(directory.ensure(dir=True)))
-    for number, values in enumerate(zip(*figures.values())):
-        log.write('train', 1 + number * step, 1, **dict(zip(figures, values)))
+    for number, values in enumerate(zip(*metrics.values())):
+        log.write('train', 1 + number * step, 1, **dict(zip(metrics, values)))
     log.write('dev', 1 + step, 1, perplexity=70.5, perplexity_fw=70, perplexity_bw=71)
     return str(directory)
 
@@ -127,7 +127,7 @@ def test_without_matplotlib_training_goes_on(corpus, capsys, monkeypatch):
 def test_a_save_before_the_first_line(corpus, capsys):
     run(corpus, max_steps=4, save_interval=2, log_interval=1000, curves=True)
     assert 'not drawn' not in capsys.readouterr().out
-    assert imread(str(corpus.directory.join('checkpoints', 'curves.png'))).shape[0] == 400  # of the dev text alone
+    assert imread(str(corpus.directory.join('checkpoints', 'curves.png'))).shape[0] == 400  # only the dev text is drawn
 
 
 def test_visualdl(corpus, capsys, monkeypatch):

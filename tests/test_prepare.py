@@ -14,7 +14,7 @@ import time
 import pytest
 
 from project import ROOT
-from helpers import write_lines
+from helpers import run_command, write_lines
 from data import prepare
 from elmo import corpus
 from elmo.text import InputError, Vocabulary
@@ -24,16 +24,12 @@ RESERVED = ['<S>', '</S>', '<UNK>']
 
 def run(flags, stdin=b''):
     """Runs the command with a list of flags: (exit code, stdout, stderr)."""
-    command = [sys.executable, os.path.join(ROOT, 'data', 'prepare.py')] + flags
-    command = [word if sys.version_info[0] > 2 else word.encode('utf-8') for word in command]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               env=dict(os.environ, LC_ALL='C.UTF-8'))
-    out, err = process.communicate(stdin)
-    return process.returncode, out.decode('utf-8'), err.decode('utf-8')
+    return run_command([sys.executable, os.path.join(ROOT, 'data', 'prepare.py')] + flags, stdin,
+                       env=dict(os.environ, LC_ALL='C.UTF-8'))
 
 
 def prepared(tmpdir, source, *flags):
-    """Runs the command into a new directory: {name: lines} of each part, the files of a part in order."""
+    """Runs the command with a new output directory: {name: lines} of each part; the files of a part are in order."""
     output = str(tmpdir.join('out'))
     code, _, err = run([source, '--output', output] + list(flags))
     assert (code, err) == (0, '')
@@ -212,12 +208,9 @@ def test_standard_input_and_odd_white_space(tmpdir):
 
 
 def in_new_process(program):
-    """Runs Python source that knows `prepare`, away from the threads of other tests: (exit code, stdout, stderr)."""
-    process = subprocess.Popen([sys.executable, '-c', 'import multiprocessing, os, sys\nimport prepare\n' + program],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               env=dict(os.environ, PYTHONPATH=str(os.path.join(ROOT, 'data'))))
-    out, err = process.communicate()
-    return process.returncode, out.decode('utf-8'), err.decode('utf-8')
+    """Runs Python source that can use `prepare` in a process without threads: (exit code, stdout, stderr)."""
+    return run_command([sys.executable, '-c', 'import multiprocessing, os, sys\nimport prepare\n' + program],
+                       env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'data')))
 
 
 def test_the_result_is_the_same_for_any_number_of_processes():
@@ -341,13 +334,14 @@ def test_a_failed_move_loses_nothing(tmpdir, monkeypatch):
 def test_a_kill_leaves_nothing(tmpdir, name):
     command = [sys.executable, os.path.join(ROOT, 'data', 'prepare.py'), '-', '--output', str(tmpdir.join('out')),
                '--vocab_path', write_lines(tmpdir.join('v'), RESERVED + ['a']), '--processes', '2']
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE,  # a background job ignores SIGINT
+    # A background job ignores SIGINT, so the handler is set again.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     process.stdin.write(b'a\n' * 200000)
     process.stdin.flush()
     while not tmpdir.join('out').check():
         time.sleep(0.01)
-    time.sleep(0.3)  # at work, and waiting for more
+    time.sleep(0.3)  # it works and waits for more text
     process.send_signal(getattr(signal, name))
     process.communicate()
     assert process.returncode not in (0, 2) and not tmpdir.join('out').check()
@@ -355,7 +349,7 @@ def test_a_kill_leaves_nothing(tmpdir, name):
 
 @pytest.mark.skipif(not hasattr(os, 'register_at_fork'), reason='wants Python 3.7')
 def test_bad_text_before_the_processes_are_up_ends_them(tmpdir):
-    """A process that is still being forked loses the signal that ends it."""
+    """A process that is still starting loses the signal that should end it."""
     source = str(tmpdir.join('raw.txt'))
     tmpdir.join('raw.txt').write_binary(b'a\n\xd6\n')
     slow = ("import os, runpy, sys, time; os.register_at_fork(after_in_child=lambda: time.sleep(0.5)); "

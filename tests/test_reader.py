@@ -30,7 +30,7 @@ def vocabulary(tmpdir):
 
 @pytest.fixture
 def shards(tmpdir):
-    """Three files: blank lines between, an overlong sentence, unknown words, no line end at the end."""
+    """Three files with blank lines, an overlong sentence, unknown words, and no line end after the last line."""
     sentences = random_sentences(WORDS, 90, longest=20) + [' '.join(WORDS * 3)]
     paths = []
     for number in range(3):
@@ -42,7 +42,7 @@ def shards(tmpdir):
 
 
 def sentences_of(batch, vocabulary):
-    """The sentences of a Batch as lists of words, after checking that both of its sequences say the same."""
+    """Yields the sentences of a Batch as lists of words; checks that its two sequences agree."""
     ends = np.cumsum(batch.lengths)
     assert len(batch.tokens) == len(batch.next_tokens) == batch.lengths.sum()
     for start, end in zip(ends - batch.lengths, ends):
@@ -53,7 +53,7 @@ def sentences_of(batch, vocabulary):
 
 
 def expected_pieces(sentences, vocabulary, max_length):
-    """How often each piece of the text occurs, unknown words replaced: counted by hand from the text itself."""
+    """How often each piece of the text occurs, with unknown words replaced; counted from the text itself."""
     pieces = collections.Counter()
     for sentence in sentences:
         words = [word if word in vocabulary.words else '<UNK>' for word in sentence.split()]
@@ -122,7 +122,7 @@ def test_epoch_reads_every_sentence_once(shards, vocabulary, num_devices, num_tr
             pieces.update(tuple(words) for words in sentences_of(batch, vocabulary))
     expected = expected_pieces(sentences, vocabulary, 16)
     assert pieces == expected
-    assert len(steps) == 1  # the same number for every trainer
+    assert len(steps) == 1  # every trainer has the same number of steps
     if num_trainers == 1:
         assert sum(step.num_tokens for step in epoch) == sum((len(piece) + 1) * times
                                                              for piece, times in expected.items())
@@ -272,7 +272,8 @@ PIECES = [b'w1', b'w99', b'<S>', b' ', b' ', b'\t', b'\n', b'\n', b'\r\n', b'\0'
 
 
 @hypothesis.settings(deadline=None, max_examples=300, suppress_health_check=list(hypothesis.HealthCheck))
-@hypothesis.given(strategies.one_of(strategies.binary(), strategies.lists(strategies.sampled_from(PIECES)).map(b''.join)))
+@hypothesis.given(strategies.one_of(strategies.binary(),
+                                    strategies.lists(strategies.sampled_from(PIECES)).map(b''.join)))
 def test_any_bytes_are_read_whole_or_refused(tmpdir, vocabulary, content):
     path = tmpdir.join('any.txt')
     path.write_binary(content)
@@ -283,7 +284,7 @@ def test_any_bytes_are_read_whole_or_refused(tmpdir, vocabulary, content):
         return
     found = collections.Counter(tuple(sentence) for batch in batches for share in batch.batches
                                 for sentence in sentences_of(share, vocabulary))
-    lines = content.decode('utf-8-sig').split('\n')  # anything else would have been refused
+    lines = content.decode('utf-8-sig').split('\n')  # all other bytes were refused above
     assert found == expected_pieces(lines, vocabulary, 5)
 
 
@@ -325,4 +326,4 @@ def test_an_unfinished_prefetch_does_not_hold_up_the_end_of_the_process(end):
     _, errors = process.communicate()
     timer.cancel()
     assert process.returncode == 0
-    assert not errors or not end  # closed in time, its thread does not stumble over what is gone
+    assert not errors or not end  # if it was closed, its thread reports no error at the end

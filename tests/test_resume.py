@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""That no work is lost: exact continuation, whole checkpoints, signals, bad batches, full disks."""
+"""No work is lost: exact continuation, whole checkpoints, signals, bad batches, full disks."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from project import ROOT
-from helpers import parameters, run, same
+from helpers import last, run, run_command, same
 from elmo import checkpoint
 from elmo.evaluator import Evaluator
 from elmo.signals import Stop
@@ -25,10 +25,6 @@ from train import Trainer
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 SAMPLED = {'sample_softmax': True, 'n_negative_samples_batch': 9}
-
-
-def last(corpus, name='checkpoints'):
-    return parameters(checkpoint.find(str(corpus.directory.join(name))))
 
 
 def steps(directory):
@@ -62,7 +58,8 @@ def test_resume_passes_over_a_damaged_checkpoint(corpus, capsys):
     capsys.readouterr()
     run(corpus, max_epoch=2, resume=True)
     output = capsys.readouterr().out
-    assert re.search(r'passed over: \S+lstmp_1.w_0: damaged', output) and 'loaded %s' % directory.join('000002') in output
+    assert re.search(r'passed over: \S+lstmp_1.w_0: damaged', output)
+    assert 'loaded %s' % directory.join('000002') in output
     assert same(last(corpus, 'whole'), last(corpus))
 
 
@@ -171,7 +168,7 @@ def nan_in_step_4(monkeypatch):
 
     def spoilt(self, batch, step):
         feeds = feed(self, batch, step)
-        if step == 3:  # from 0
+        if step == 3:  # steps count from 0 here
             feeds[0]['loss_scale'] = np.array([np.nan], dtype='float32')
         return feeds
 
@@ -197,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(corpus, cap
         assert len(words.split()) == len(line.split())
 
 
-@pytest.mark.parametrize('save_interval', [2, 1000])  # back to a checkpoint, or to the start
+@pytest.mark.parametrize('save_interval', [2, 1000])  # it goes back to a checkpoint, or to the start
 def test_a_batch_that_is_not_finite_can_be_left_out(corpus, capsys, monkeypatch, save_interval):
     feed = TrainingProgram.feed
 
@@ -242,12 +239,10 @@ def test_a_full_disk_leaves_the_last_checkpoint(corpus):
     run(corpus, max_steps=2, log_interval=100)
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))  # bytes a file; some parameters are larger
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))  # bytes in a file; some parameters are larger
 
-    process = subprocess.Popen(command(corpus, max_steps=4, resume=True, log_interval=100), stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, preexec_fn=limit)
-    said = process.communicate()[1].decode('utf-8')
-    assert process.returncode == 2
+    code, _, said = run_command(command(corpus, max_steps=4, resume=True, log_interval=100), preexec_fn=limit)
+    assert code == 2
     errors = [line for line in said.splitlines() if 'error' in line]
     assert len(errors) == 1 and 'cannot be saved' in errors[0] and 'Traceback' not in said
     directory = corpus.directory.join('checkpoints')
@@ -297,9 +292,9 @@ def test_2000_steps_take_no_more_memory_files_or_threads_than_500(corpus, monkey
         step(self, *args)
         with io.open('/proc/self/statm') as statm:
             used[self.state['step']] = (int(statm.read().split()[1]) * resource.getpagesize() >> 20,
-                                   len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))
+                                        len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))
 
     monkeypatch.setattr(Trainer, 'step', measured)
     run(corpus, max_steps=2000, max_epoch=1000, log_interval=1000, save_interval=100, **SAMPLED)
     megabytes, files, threads = np.subtract(used[2000], used[500])
-    assert megabytes < 10 and files <= 0 and threads <= 1  # that of the reader comes and goes
+    assert megabytes < 10 and files <= 0 and threads <= 1  # the thread of the reader comes and goes

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The sampled softmax: candidates and expected counts, loss and gradients against numpy, and what it leaves alone."""
+"""The sampled softmax: candidates and expected counts, loss and gradients against numpy, rows that do not change."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import re
@@ -26,7 +26,7 @@ TOKENS, NEXT_TOKENS = [np.array([[id] for sentence in SENTENCES for id in senten
 
 
 def probabilities(words):
-    """P(k) of the log-uniform distribution, from its cumulative one."""
+    """P(k) of the log-uniform distribution, from its cumulative distribution."""
     return np.diff([np.log(k + 1.) / np.log(words + 1.) for k in range(words + 1)])
 
 
@@ -44,7 +44,7 @@ def test_all_words_but_one_can_be_drawn():
 
 
 def test_candidates_are_the_first_different_words_of_single_draws():
-    """Draws one word after another, from the same uniform numbers, by the cumulative distribution."""
+    """Draws one word after another from the same uniform numbers, by the cumulative distribution."""
     sampler = LogUniformSampler(50, 12)
     for seed in range(20):
         uniform, seen, draws = np.random.RandomState(seed).random_sample(10000), set(), 0
@@ -67,7 +67,7 @@ def test_words_are_drawn_as_often_as_expected():
 
 
 def test_expected_count_of_a_hand_computed_case():
-    # 3 words: P(1) = log(3/2) / log(4); in 5 draws it comes at least once with 1 - (1 - P)^5
+    # 3 words: P(1) = log(3/2) / log(4). The probability of at least one in 5 draws is 1 - (1 - P)^5.
     assert probabilities(3)[1] == pytest.approx(0.2924812504)
     assert np.exp(LogUniformSampler(3, 2).log_expected_counts(1, 5)) == pytest.approx(1 - 0.7075187496 ** 5)
 
@@ -81,7 +81,7 @@ def test_feed_tells_candidates_from_other_true_words():
 
 
 class SampledModel(Model):
-    """The tiny model of test_bilm with 8 candidates of 23 words; some true words are among them, some are not."""
+    """The tiny model with 8 candidates of 23 words. Some true words are candidates, some are not."""
 
     def __init__(self, manual_gradient=True):
         Model.__init__(self, sampled=True, manual_gradient=manual_gradient)
@@ -132,7 +132,7 @@ def test_gradient_equals_finite_differences_of_numpy(name, manual_gradient):
 def test_a_large_loss_is_exact_and_has_a_gradient():
     model = SampledModel()
     bias = model.values['softmax_bias']
-    bias[:] = -70.  # of all words but one candidate: the others are hardly possible
+    bias[:] = -70.  # all words except one candidate are very unlikely
     bias[model.candidates.ids[0]] = 0.
     fluid.global_scope().find_var('softmax_bias').get_tensor().set(bias.astype('float32'), fluid.CPUPlace())
     for loss, expected in zip(model.run(model.losses, **model.feed), model.expected()):
@@ -200,7 +200,7 @@ def test_sampling_is_the_default_of_a_large_vocabulary(corpus, capsys, monkeypat
     for number in (5, 6):
         with pytest.raises(ZeroDivisionError):
             train.train(parse_args(corpus.flags(n_negative_samples_batch=number)))
-    assert built == [True, False]  # of 20 words
+    assert built == [True, False]  # the vocabulary has 20 words
 
 
 def test_a_run_goes_on_with_the_same_candidates(corpus):

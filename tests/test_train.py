@@ -32,7 +32,7 @@ def test_1_2_4_and_8_devices_train_alike(corpus, monkeypatch, flags):
     assert one[-1].mean() < one[0].mean() - 0.05  # it learns
     for num_devices in (2, 4, 8):
         several, tokens = losses_of_steps(corpus, num_devices, monkeypatch, **flags)
-        assert any(len(set(shares)) > 1 for shares in tokens)  # devices with different numbers of tokens
+        assert any(len(set(shares)) > 1 for shares in tokens)  # the devices have different numbers of tokens
         np.testing.assert_allclose(several, one, atol=1e-4)
 
 
@@ -47,7 +47,7 @@ def test_a_device_without_a_sentence_counts_nothing(corpus, monkeypatch, tmpdir)
 
 
 def test_the_step_is_adagrad_of_the_scaled_and_clipped_mean_loss(corpus, monkeypatch):
-    """One update of every parameter against numpy: accumulators from 1, global norm 10, loss times num_steps."""
+    """One update of every parameter equals numpy: accumulators start at 1, global norm 10, loss times num_steps."""
     vocabulary = Vocabulary(corpus.vocab_path)
     for max_grad_norm in (10., 0.5):
         args = parse_args(corpus.flags(dropout=0, max_grad_norm=max_grad_norm))
@@ -149,7 +149,7 @@ def test_keeps_the_newest_checkpoints_and_the_best(corpus, capsys):
     saved = [int(step) for step in re.findall(r'saved \S+/(\d+)', capsys.readouterr().out)]
     directory = str(corpus.directory.join('checkpoints'))
     assert sorted(name for name in os.listdir(directory) if name.isdigit()) == ['%06d' % step for step in saved[-2:]]
-    # a worse one does not push out the best
+    # a worse checkpoint does not replace the best
     best = checkpoint.find(directory)
     write_lines(os.path.join(directory, 'best'), ['%06d' % saved[-2]])
     saver = checkpoint.Saver(fluid.Executor(fluid.CPUPlace()), fluid.Program(), [], directory, keep=2)
@@ -192,8 +192,9 @@ def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num
         if name == 'continued':
             assert log_lines(output, 'dev')[0] == re.sub(r'epoch \d+ step \d+', 'epoch 0 step 0', last)
     assert perplexity['continued'] < perplexity['anew'] - 1
-    for sizes, hidden_size in (([], 6), (['--hidden_size', '7'], 7)):  # by default that of the checkpoint
-        flags = [flag for flag in corpus.flags(init_from=trained, save_dir=corpus.directory.join('sizes%d' % hidden_size))
+    for sizes, hidden_size in (([], 6), (['--hidden_size', '7'], 7)):  # the default is the size of the checkpoint
+        directory = corpus.directory.join('sizes%d' % hidden_size)
+        flags = [flag for flag in corpus.flags(init_from=trained, save_dir=directory)
                  if flag not in ('--hidden_size', '6')]
         assert train.Job(parse_args(flags + sizes)).network_config(trained)['hidden_size'] == hidden_size
     for name in bilm.SOFTMAX_PARAMETERS:
@@ -217,7 +218,7 @@ def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
     directories = [str(corpus.directory.join(name)) for name in ('steps', 'epochs', 'constant')]
     run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_steps=2, save_dir=directories[0])
     run(corpus, optim='sgd', learning_rate=0.15, max_steps=1, save_dir=directories[2])
-    # rates of 0.15 and 0
+    # the rates are 0.15 and 0
     assert same(*[parameters(checkpoint.find(directories[number])) for number in (0, 2)])
     run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_epoch=1, save_dir=directories[1])
     capsys.readouterr()

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Goes on pretraining on other text, such as that of a domain, with the new words that it has:
+# Continues pretraining on other text, such as text of a domain, and adds its new words:
 #   TEXT='novels/*.txt' CHECKPOINT=checkpoints VOCABULARY=data/vocabulary_min5k.txt \
 #       sh tools/adapt.sh [option of train.py]...
-# TEXT is raw, a document a line (see data/prepare.py); CHECKPOINT and its VOCABULARY are where it starts. Optional:
-#   OUTPUT     directory for all that is made (default: adapted)
-#   MIN_COUNT  words that TEXT has this often are new words of the vocabulary (default 5; 0: no new words)
-# The text is cut by the vocabulary. What was interrupted goes on with the same command.
+# TEXT is raw text, one document a line (see data/prepare.py). Training starts from CHECKPOINT, with its VOCABULARY.
+# Optional variables:
+#   OUTPUT     directory for all results (default: adapted)
+#   MIN_COUNT  words that occur this often in TEXT are added to the vocabulary (default 5; 0: no new words)
+# The text is cut by the vocabulary. After an interruption, the same command continues.
 set -eu
-trap 'exit 130' INT # an interrupted part saves and ends well; the next part must not follow
+trap 'exit 130' INT # an interrupted part saves and exits normally; the next part must not start
 trap 'exit 143' TERM
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -20,15 +21,15 @@ output=${OUTPUT:-adapted}
 case $DEVICE in gpu) use_gpu=True ;; *) use_gpu=False ;; esac
 
 start=$CHECKPOINT
-# shellcheck disable=SC2153 # set from outside, as checked above
+# shellcheck disable=SC2153 # the user sets it, as checked above
 vocabulary=$VOCABULARY
 if [ "${MIN_COUNT:-5}" != 0 ]; then
     vocabulary=$output/words/vocabulary.txt
     start=$output/start
     [ -e "$vocabulary" ] || "$PYTHON" "$root/data/prepare.py" "$TEXT" --extend "$VOCABULARY" --characters \
         --min_count "${MIN_COUNT:-5}" --output "$output/words"
-    [ -e "$start" ] || "$PYTHON" "$root/tools/convert.py" to_vocabulary "$CHECKPOINT" "$start" --vocab_path "$VOCABULARY" \
-        --new_vocab_path "$vocabulary"
+    [ -e "$start" ] || "$PYTHON" "$root/tools/convert.py" to_vocabulary "$CHECKPOINT" "$start" \
+        --vocab_path "$VOCABULARY" --new_vocab_path "$vocabulary"
 fi
 [ -e "$output/text" ] ||
     "$PYTHON" "$root/data/prepare.py" "$TEXT" --vocab_path "$vocabulary" --output "$output/text"

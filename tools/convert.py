@@ -6,9 +6,9 @@
     to_npz CHECKPOINT FILE    every parameter under its name
     to_vocabulary CHECKPOINT NEW_CHECKPOINT --vocab_path ITS --new_vocab_path NEW
 
-weights.hdf5 holds RNN_0 (forward) and RNN_1 (backward), the rows of the vocabulary as `embedding`, and the softmax. So it
-serves as weight_file and as embedding_weight_file of a biLM with token input. TensorFlow's gates have another order, and
-its forget gates are biased by 1 more than is stored. Large parameters go through a block of rows at a time.
+weights.hdf5 holds RNN_0 (forward) and RNN_1 (backward), the rows of the vocabulary as `embedding`, and the softmax. So
+it can be weight_file and embedding_weight_file of a biLM with token input. The gates of TensorFlow have another order,
+and it adds 1 to the stored bias of its forget gates. Large parameters are copied in blocks of rows.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -29,13 +29,13 @@ OF_WORDS = ('embedding_para',) + bilm.SOFTMAX_PARAMETERS  # a row for each word
 
 
 def swap_gates(array):
-    """An array of gates [..., 4 * hidden] in the other order; the same swap leads there and back."""
+    """Puts an array of gates [..., 4 * hidden] into the other order; a second swap restores it."""
     parts = np.split(array, 4, axis=-1)
     return np.concatenate([parts[number] for number in TO_TENSORFLOW], axis=-1)
 
 
 def with_forget_bias(bias, more):
-    """A bias [..., 4 * hidden] with `more` added at the forget gates, which stand third in both orders."""
+    """A bias [..., 4 * hidden] with `more` added to the forget gates; they are third in both orders."""
     hidden = bias.shape[-1] // 4
     bias = np.array(bias)
     bias[..., FORGET * hidden:(FORGET + 1) * hidden] += more
@@ -43,7 +43,7 @@ def with_forget_bias(bias, more):
 
 
 def cells(config):
-    """(name of the cell in the HDF5 file, name of its input weight, prefix of its other parameters) of each layer."""
+    """Yields (cell name in the HDF5 file, name of the input weight, prefix of the other parameters) of each layer."""
     for number, direction in enumerate(bilm.DIRECTIONS):
         for layer in range(1, config['num_layers'] + 1):
             yield ('RNN_%d/RNN/MultiRNNCell/Cell%d/LSTMCell' % (number, layer - 1),
@@ -51,7 +51,7 @@ def cells(config):
 
 
 def to_bilm(path, directory):
-    """Writes weights.hdf5 and options.json of a checkpoint into a directory, which is made."""
+    """Makes a directory with weights.hdf5 and options.json of a checkpoint."""
     path = checkpoint.find(path)
     config, h5py = checkpoint.read_config(path), import_h5py()
     manifest.check(path)
@@ -83,7 +83,7 @@ def to_bilm(path, directory):
 
 
 def read_options(directory):
-    """The config of a biLM as options.json describes it, but for vocab_size and the ids; InputError if it cannot be one."""
+    """The config of the biLM in options.json, without vocab_size and ids; InputError if such a biLM does not fit."""
     path = os.path.join(directory, 'options.json')
     options = read_json(path)
     lstm = options.get('lstm') if isinstance(options, dict) else None
@@ -97,7 +97,7 @@ def read_options(directory):
 
 
 def check_weights(source, config, path):
-    """InputError unless an open HDF5 file has all weights of a biLM with token input, of the sizes of the config."""
+    """InputError unless an open HDF5 file has all weights of a biLM with token input, with the sizes of the config."""
     embed_size, gates = config['embed_size'], 4 * config['hidden_size']
     shapes = {'embedding': (config['vocab_size'], embed_size)}
     for cell, _, _ in cells(config):
@@ -113,7 +113,7 @@ def check_weights(source, config, path):
 
 
 def from_bilm(directory, path, bos_id, eos_id):
-    """Makes a checkpoint of weights.hdf5 and options.json in a directory; bos_id and eos_id are rows of <S> and </S>."""
+    """Makes a checkpoint from weights.hdf5 and options.json; bos_id and eos_id are the rows of <S> and </S>."""
     h5py, weights = import_h5py(), os.path.join(directory, 'weights.hdf5')
     config = read_options(directory)
     try:
@@ -135,7 +135,7 @@ def from_bilm(directory, path, bos_id, eos_id):
 
 
 def write_parameters(source, config, directory):
-    """Writes the weights in an open HDF5 file as parameters of ours."""
+    """Writes the weights of an open HDF5 file as our parameters."""
     def write(name, array):
         write_parameter(os.path.join(directory, name), array)
 
@@ -152,7 +152,7 @@ def write_parameters(source, config, directory):
 
 
 class _Rows(object):
-    """A parameter [words, …] made of the rows of another one, on disk. An id below 0 stands for the mean of all rows."""
+    """A parameter [words, …] made of rows of another one on disk. An id below 0 means the mean of all rows."""
 
     def __init__(self, array, ids):
         self._array, self._ids, self.shape = array, ids, (len(ids),) + array.shape[1:]
@@ -167,7 +167,7 @@ class _Rows(object):
 
 
 def to_vocabulary(path, target, vocab_path, new_vocab_path):
-    """Makes a checkpoint with another vocabulary. Words of both keep their rows; new words start at the mean of all."""
+    """Makes a checkpoint with another vocabulary. Shared words keep their rows; new words start at the mean of all."""
     path, vocabulary, new = checkpoint.find(path), Vocabulary(vocab_path), Vocabulary(new_vocab_path)
     config = checkpoint.read_config(path, vocabulary)
     manifest.check(path)
@@ -208,8 +208,8 @@ def parse_args():
         command.add_argument('source', metavar=source)
         command.add_argument('target', metavar=target)
         if name == 'from_bilm':
-            command.add_argument('--bos_id', type=cli.non_negative_int, default=0, help='line of <S> in the vocabulary, '
-                                 'from 0')
+            command.add_argument('--bos_id', type=cli.non_negative_int, default=0,
+                                 help='line of <S> in the vocabulary, from 0')
             command.add_argument('--eos_id', type=cli.non_negative_int, default=1, help='that of </S>')
         if name == 'to_vocabulary':
             command.add_argument('--vocab_path', required=True, help='vocabulary of the checkpoint')

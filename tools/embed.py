@@ -3,10 +3,10 @@
 
     OUTPUT.npz   numpy.load(OUTPUT)['0'] is the array of line 0: [tokens, 2 * embed_size], with --layers all
                  [num_layers + 1, tokens, 2 * embed_size]
-    OUTPUT.h5    as bilm-tf's dump_bilm_embeddings writes it: a dataset a line, named by its number, always
-                 [layers, tokens, 2 * embed_size]
+    OUTPUT.h5    the format of bilm-tf's dump_bilm_embeddings: one dataset for each line, named by the line's number,
+                 always [layers, tokens, 2 * embed_size]
 
-Memory depends on a block of lines, not on the text. Only the index of an .npz grows, by an entry for each sentence.
+Memory depends on one block of lines, not on the text. Only the index of an .npz grows, by one entry for each sentence.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 

@@ -20,7 +20,7 @@ CONTEXT = 8  # words shown on each side
 
 
 def unit(vectors):
-    """Vectors [N, D] scaled to length 1. A vector of zeros stays."""
+    """Vectors [N, D] scaled to length 1. A vector of zeros stays as it is."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
@@ -29,10 +29,10 @@ def nearest(embedder, sentence, word, blocks, count, same=False):
 
     Args:
         embedder: an Embedder of one layer.
-        sentence: list of words, in which `word` occurs; its first occurrence is meant.
+        sentence: list of words that contains `word`; its first occurrence counts.
         blocks: as read_segmented yields them.
         count: how many to find.
-        same: only other occurrences of `word`.
+        same: True finds only other occurrences of `word`.
 
     Raises:
         InputError: the word does not occur in the sentence.
@@ -47,7 +47,7 @@ def nearest(embedder, sentence, word, blocks, count, same=False):
         for (place, words), vectors in zip(split, embedder([words for _, words in split])):
             for position, cosine in enumerate(unit(vectors).dot(wanted)):
                 if not same or words[position] == word:
-                    seen += 1  # of equal ones the first
+                    seen += 1  # if cosines are equal, the first word wins
                     (heapq.heappush if len(found) < count else heapq.heappushpop)(
                         found, (float(cosine), -seen, place, position, words))
     return [(cosine, place, position, words) for cosine, _, place, position, words in sorted(found, reverse=True)]
@@ -55,8 +55,8 @@ def nearest(embedder, sentence, word, blocks, count, same=False):
 
 def parse_args():
     parser = cli.ArgumentParser(
-        __doc__.splitlines()[0], "python tools/neighbours.py '他 在 打 电话' 打 --text data/train --checkpoint checkpoints \\\n"
-        "    --vocab_path data/vocabulary_min5k.txt")
+        __doc__.splitlines()[0], "python tools/neighbours.py '他 在 打 电话' 打 --text data/train "
+        "--checkpoint checkpoints \\\n    --vocab_path data/vocabulary_min5k.txt")
     parser.add_argument('sentence', help='words separated by white space')
     parser.add_argument('word', help='one of them')
     parser.add_argument('--text', required=True, help='where to look: a file, a directory or a quoted glob; segmented')

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Draws the curves of runs, of the language model or of the tagger, one beside the other."""
+"""Draws the curves of several runs, of the language model or of the tagger, in one picture."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os

@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
-"""Where the project is. A command imports this file first, so that it finds `elmo` from any directory.
+"""Finds the root of the project. A command imports this file first, so it finds `elmo` from any directory.
 
-tools/ has the file; the other directories with commands have links to it.
+The file is in tools/. The other directories with commands have symbolic links to it.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
