@@ -19,6 +19,56 @@ from google.protobuf.message import DecodeError
 from paddle.fluid.layer_helper import LayerHelper
 from paddle.fluid.proto import framework_pb2
 
+if hasattr(fluid.layers, 'matmul'):  # up to fluid 2.4
+    from paddle.fluid import layers as ops
+    from paddle.fluid.initializer import (ConstantInitializer, NormalInitializer, NumpyArrayInitializer,
+                                          XavierInitializer)
+    from paddle.fluid.regularizer import L2DecayRegularizer as L2Decay
+    data, load_vars = fluid.data, fluid.io.load_vars
+else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
+    import paddle
+    from paddle.nn.initializer import (ConstantInitializer, NormalInitializer, NumpyArrayInitializer,
+                                       XavierInitializer)
+    from paddle.regularizer import L2Decay
+    data, load_vars = paddle.static.data, paddle.static.load_vars
+
+    class ops(object):
+        """The functions of fluid.layers that are used here, and those that a small task wants beside them."""
+
+        @staticmethod
+        def append(kind, inputs, **attrs):
+            """Appends an operator to the program; fluid infers the shape and the LoD of its output."""
+            helper = LayerHelper(kind)
+            out = helper.create_variable_for_type_inference('float32')
+            helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
+            return out
+
+        assign, cast, exp, log, reshape, shape, slice = [staticmethod(function) for function in (
+            paddle.assign, paddle.cast, paddle.exp, paddle.log, paddle.reshape, paddle.shape, paddle.slice)]
+        layer_norm, sequence_concat, sequence_pool, sequence_slice = [staticmethod(function) for function in (
+            paddle.static.nn.layer_norm, paddle.static.nn.sequence_concat, paddle.static.nn.sequence_pool,
+            paddle.static.nn.sequence_slice)]
+        embedding = staticmethod(fluid.layers.embedding)
+        fill_constant_batch_size_like = staticmethod(fluid.layers.fill_constant_batch_size_like)
+        mean, softmax = staticmethod(paddle.mean), staticmethod(paddle.nn.functional.softmax)
+        softmax_with_cross_entropy = staticmethod(paddle.nn.functional.softmax_with_cross_entropy)
+        elementwise_add, elementwise_sub, elementwise_mul, elementwise_div = [staticmethod(
+            lambda x, y, kind='elementwise_' + name: ops.append(kind, {'X': x, 'Y': y}, axis=-1))
+            for name in ('add', 'sub', 'mul', 'div')]
+        matmul = staticmethod(lambda x, y, transpose_y=False: paddle.matmul(x, y, False, transpose_y))
+        reduce_sum = staticmethod(lambda x, dim=None, keep_dim=False: paddle.sum(x, dim, keepdim=keep_dim))
+        split = staticmethod(lambda x, number, dim: paddle.split(x, number, dim))
+        concat = staticmethod(lambda input, axis=0: ops.append('concat', {'X': input}, axis=axis))
+        sums = staticmethod(lambda parts: ops.append('sum', {'X': parts}))
+        scale = staticmethod(lambda x, scale=1., bias=0.: ops.append('scale', {'X': x}, scale=scale, bias=bias))
+        gather = staticmethod(lambda x, index, overwrite: ops.append('gather', {'X': x, 'Index': index},
+                                                                     overwrite=overwrite))
+        lod_reset = staticmethod(lambda x, y: ops.append('lod_reset', {'X': x, 'Y': y}))
+        dropout = staticmethod(lambda x, rate, dropout_implementation: paddle.nn.functional.dropout(
+            x, rate, mode=dropout_implementation))
+        fc = staticmethod(lambda x, size, param_attr=None, bias_attr=None: paddle.static.nn.fc(
+            x, size, weight_attr=param_attr, bias_attr=bias_attr))
+
 PUBLISHED_CONFIG = {
     'vocab_size': 52445,
     'embed_size': 512,  # also the size of the LSTM projections
@@ -76,16 +126,16 @@ def _initializer(name, config, random_seed):
     seed = parameter_seed(name, random_seed)
     hidden = config['hidden_size']
     if name == 'softmax_bias':
-        return fluid.initializer.Constant(0.)
+        return ConstantInitializer(0.)
     if name == 'softmax_weight':
-        return fluid.initializer.Normal(0., config['embed_size'] ** -0.5, seed=seed)
+        return NormalInitializer(0., config['embed_size'] ** -0.5, seed=seed)
     if name.endswith('.b_0'):
         bias = np.zeros([1, 4 * hidden], dtype='float32')
         bias[0, 2 * hidden:3 * hidden] = 1.  # fluid's gate order: candidate, input, forget, output
-        return fluid.initializer.NumpyArrayInitializer(bias)
+        return NumpyArrayInitializer(bias)
     if name.endswith('gate_w') or name.endswith('.w_0'):  # one matrix in TensorFlow, two here
-        return fluid.initializer.Xavier(fan_in=2 * config['embed_size'], fan_out=4 * hidden, seed=seed)
-    return fluid.initializer.Xavier(seed=seed)
+        return XavierInitializer(fan_in=2 * config['embed_size'], fan_out=4 * hidden, seed=seed)
+    return XavierInitializer(seed=seed)
 
 
 class _Parameters(object):
@@ -108,8 +158,8 @@ class _Parameters(object):
 
 def _embedding(ids, parameters):
     """Rows of the embedding table: int64 LoD [N, 1] to float32 LoD [N, embed_size]."""
-    return fluid.layers.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
-                                  param_attr=parameters.attr('embedding_para'))
+    return ops.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
+                         param_attr=parameters.attr('embedding_para'))
 
 
 def _lstmp(x, direction, layer, parameters):
@@ -126,7 +176,7 @@ def _lstmp(x, direction, layer, parameters):
     if prefix + '.w_0' in variables and gate not in variables:
         raise ValueError("the parameter name %s.w_0 of ELMo is taken by another dynamic_lstmp of this program: "
                          "build ELMo first, or give the other one a name" % prefix)
-    gates = fluid.layers.fc(x, size=4 * config['hidden_size'], param_attr=parameters.attr(gate), bias_attr=False)
+    gates = ops.fc(x, size=4 * config['hidden_size'], param_attr=parameters.attr(gate), bias_attr=False)
     outputs = {slot: helper.create_variable_for_type_inference('float32')
                for slot in ('Projection', 'Cell', 'BatchHidden', 'BatchGate', 'BatchCellPreAct')}
     helper.append_op(
@@ -153,7 +203,7 @@ def _encode(x, direction, parameters, dropout):
     for layer in range(1, parameters.config['num_layers'] + 1):
         x = dropout(x)
         projection = _lstmp(x, direction, layer, parameters)
-        x = projection if layer == 1 else fluid.layers.elementwise_add(projection, x)
+        x = projection if layer == 1 else ops.elementwise_add(projection, x)
         outputs.append(x)
     return outputs
 
@@ -171,7 +221,7 @@ class SeededDropout(object):
         helper = LayerHelper('dropout')
         out = helper.create_variable_for_type_inference('float32')
         mask = helper.create_variable_for_type_inference('uint8', stop_gradient=True)
-        seed = fluid.layers.slice(self.seeds, axes=[0], starts=[self.used], ends=[self.used + 1])
+        seed = ops.slice(self.seeds, axes=[0], starts=[self.used], ends=[self.used + 1])
         self.used += 1
         helper.append_op(type='dropout', inputs={'X': x, 'Seed': seed}, outputs={'Out': out, 'Mask': mask},
                          attrs={'dropout_prob': self.rate, 'dropout_implementation': 'upscale_in_train'})
@@ -189,12 +239,12 @@ def _constant(x):
 
 
 def _ones(x):
-    return _constant(fluid.layers.scale(x, scale=0., bias=1.))
+    return _constant(ops.scale(x, scale=0., bias=1.))
 
 
 def _inner(x, y):
     """Inner product of each row of x with that of y: float32 [N, D] both, to [N, 1]."""
-    return fluid.layers.reduce_sum(fluid.layers.elementwise_mul(x, y), dim=1, keep_dim=True)
+    return ops.reduce_sum(ops.elementwise_mul(x, y), dim=1, keep_dim=True)
 
 
 def _softmax_rows(weight, bias):
@@ -206,10 +256,10 @@ def _softmax_rows(weight, bias):
     Args:
         weight, bias: float32 [S, D] and [S, 1].
     """
-    words = fluid.layers.concat([weight, bias, _ones(bias)], axis=1)
+    words = ops.concat([weight, bias, _ones(bias)], axis=1)
     number = words.shape[0]  # -1 of a sampled softmax
     sizes = [min(SOFTMAX_PART, number - start) for start in range(0, number, SOFTMAX_PART)]
-    return fluid.layers.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
+    return ops.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
 
 
 def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
@@ -230,19 +280,19 @@ def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
     Returns:
         float32 [N, 1].
     """
-    rows = fluid.layers.concat([hidden, _ones(true_logit), fluid.layers.scale(true_logit, -1.)], axis=1)
-    exps = [fluid.layers.exp(fluid.layers.matmul(rows, part, transpose_y=True)) for part in parts]
+    rows = ops.concat([hidden, _ones(true_logit), ops.scale(true_logit, -1.)], axis=1)
+    exps = [ops.exp(ops.matmul(rows, part, transpose_y=True)) for part in parts]
     missed = [] if missed is None else [missed]
     if not manual_gradient:
-        totals = [fluid.layers.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps]
-        return fluid.layers.log(fluid.layers.sums(totals + missed))
-    summed = fluid.layers.sums([fluid.layers.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
-    last_column = fluid.layers.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])
-    total = _constant(fluid.layers.sums([last_column] + missed))
-    with_gradient = fluid.layers.elementwise_div(_inner(summed, rows), total)
+        totals = [ops.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps]
+        return ops.log(ops.sums(totals + missed))
+    summed = ops.sums([ops.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
+    last_column = ops.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])
+    total = _constant(ops.sums([last_column] + missed))
+    with_gradient = ops.elementwise_div(_inner(summed, rows), total)
     # The log is the value. The rest is 0 and has the gradient.
-    zero = fluid.layers.elementwise_sub(with_gradient, _constant(fluid.layers.assign(with_gradient)))
-    return fluid.layers.elementwise_add(fluid.layers.log(total), zero)
+    zero = ops.elementwise_sub(with_gradient, _constant(ops.assign(with_gradient)))
+    return ops.elementwise_add(ops.log(total), zero)
 
 
 def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sampled=False):
@@ -271,10 +321,10 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
         Cross entropy in nats of each token, forward and backward: two float32 [N, 1]. Row k of the forward one belongs
         to row k of next_tokens, row k of the backward one to row k of tokens.
     """
-    tokens = fluid.data('tokens', shape=[None, 1], dtype='int64', lod_level=1)
-    next_tokens = fluid.data('next_tokens', shape=[None, 1], dtype='int64', lod_level=1)
+    tokens = data('tokens', shape=[None, 1], dtype='int64', lod_level=1)
+    next_tokens = data('next_tokens', shape=[None, 1], dtype='int64', lod_level=1)
     if dropout:
-        drop = SeededDropout(dropout, fluid.data('dropout_seeds', [num_dropout_seeds(config)], dtype='int32'))
+        drop = SeededDropout(dropout, data('dropout_seeds', [num_dropout_seeds(config)], dtype='int32'))
     else:
         def drop(x):
             return x
@@ -285,26 +335,26 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
     def rows(ids, log_counts=None):
         """Rows of the weight and the bias of the softmax; the bias is corrected for the sampling if there is one."""
         # With overwrite, a word that occurs several times would get the gradient of one of its places.
-        index = fluid.layers.reshape(ids, [-1])
-        row_bias = fluid.layers.reshape(fluid.layers.gather(bias, index, overwrite=False), [-1, 1])
+        index = ops.reshape(ids, [-1])
+        row_bias = ops.reshape(ops.gather(bias, index, overwrite=False), [-1, 1])
         if log_counts is None:
-            return fluid.layers.gather(weight, index, overwrite=False), row_bias
-        row_weight = fluid.layers.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
-                                            param_attr=parameters.attr('softmax_weight'))
-        return row_weight, fluid.layers.elementwise_sub(row_bias, log_counts)
+            return ops.gather(weight, index, overwrite=False), row_bias
+        row_weight = ops.embedding(ids, size=list(parameters.shapes['softmax_weight']), is_sparse=True,
+                                   param_attr=parameters.attr('softmax_weight'))
+        return row_weight, ops.elementwise_sub(row_bias, log_counts)
 
     if sampled:
-        parts = _softmax_rows(*rows(fluid.data('samples', shape=[None, 1], dtype='int64'),
-                                    fluid.data('sample_log_counts', shape=[None, 1], dtype='float32')))
+        parts = _softmax_rows(*rows(data('samples', shape=[None, 1], dtype='int64'),
+                                    data('sample_log_counts', shape=[None, 1], dtype='float32')))
     else:
-        parts = _softmax_rows(weight, fluid.layers.reshape(bias, [-1, 1]))
+        parts = _softmax_rows(weight, ops.reshape(bias, [-1, 1]))
     losses = []
     for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
         hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
-        log_counts, missed = [fluid.data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
+        log_counts, missed = [data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
-        true_logit = fluid.layers.elementwise_add(_inner(hidden, true_weight), true_bias)
+        true_logit = ops.elementwise_add(_inner(hidden, true_weight), true_bias)
         losses.append(_cross_entropy(hidden, parts, true_logit, missed, manual_gradient))
     return losses
 
@@ -337,20 +387,20 @@ def _encode_sentences(embedding, parameters):
         The layers 0..L, each float32 LoD [N, 2 * embed_size]: the embedding twice, then [fw; bw] of each LSTM layer.
     """
     def each_sentence(value):  # int64 [sentences, 1], as fluid's batch size of a LoD input is its number of sentences
-        return fluid.layers.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
+        return ops.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
 
     zeros, ones = each_sentence(0), each_sentence(1)
-    each_token = fluid.layers.scale(fluid.layers.slice(embedding, axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
-    lengths = fluid.layers.cast(fluid.layers.sequence_pool(each_token, 'sum'), 'int64')
-    one_step = fluid.layers.sequence_slice(embedding, offset=zeros, length=ones)
-    bos, eos = [fluid.layers.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
+    each_token = ops.scale(ops.slice(embedding, axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
+    lengths = ops.cast(ops.sequence_pool(each_token, 'sum'), 'int64')
+    one_step = ops.sequence_slice(embedding, offset=zeros, length=ones)
+    bos, eos = [ops.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
                 for key in ('bos_id', 'eos_id')]
     # The forward direction needs no </S> after the last token, the backward one no <S> before the first.
-    fw = _encode(fluid.layers.sequence_concat([bos, embedding]), 'fw', parameters, lambda x: x)
-    bw = _encode(fluid.layers.sequence_concat([embedding, eos]), 'bw', parameters, lambda x: x)
-    fw = [fluid.layers.sequence_slice(output, offset=ones, length=lengths) for output in fw]
-    bw = [fluid.layers.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
-    return [fluid.layers.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
+    fw = _encode(ops.sequence_concat([bos, embedding]), 'fw', parameters, lambda x: x)
+    bw = _encode(ops.sequence_concat([embedding, eos]), 'bw', parameters, lambda x: x)
+    fw = [ops.sequence_slice(output, offset=ones, length=lengths) for output in fw]
+    bw = [ops.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
+    return [ops.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
 
 
 def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
@@ -366,18 +416,18 @@ def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
         float32 LoD [N, D].
     """
     helper = LayerHelper('weight_layers')
-    regularizer = fluid.regularizer.L2Decay(2. * l2_coef) if l2_coef else None  # fluid's is coefficient / 2 * w ** 2
+    regularizer = L2Decay(2. * l2_coef) if l2_coef else None  # fluid's is coefficient / 2 * w ** 2
     weights = helper.create_parameter(
-        fluid.ParamAttr(name=name + 'ELMo_w', initializer=fluid.initializer.Constant(0.), regularizer=regularizer),
+        fluid.ParamAttr(name=name + 'ELMo_w', initializer=ConstantInitializer(0.), regularizer=regularizer),
         shape=[len(encoded)], dtype='float32')
     gamma = helper.create_parameter(
-        fluid.ParamAttr(name=name + 'ELMo_gamma', initializer=fluid.initializer.Constant(1.)), [1], 'float32')
-    shares = fluid.layers.softmax(weights)
+        fluid.ParamAttr(name=name + 'ELMo_gamma', initializer=ConstantInitializer(1.)), [1], 'float32')
+    shares = ops.softmax(weights)
     if layer_norm:
-        encoded = [fluid.layers.layer_norm(layer, scale=False, shift=False, begin_norm_axis=1) for layer in encoded]
-    mixed = [fluid.layers.elementwise_mul(layer, fluid.layers.slice(shares, axes=[0], starts=[j], ends=[j + 1]))
+        encoded = [ops.layer_norm(layer, scale=False, shift=False, begin_norm_axis=1) for layer in encoded]
+    mixed = [ops.elementwise_mul(layer, ops.slice(shares, axes=[0], starts=[j], ends=[j + 1]))
              for j, layer in enumerate(encoded)]
-    return fluid.layers.elementwise_mul(fluid.layers.sums(mixed), gamma)
+    return ops.elementwise_mul(ops.sums(mixed), gamma)
 
 
 def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0., l2_coef=0., layer_norm=False,
@@ -411,9 +461,9 @@ def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0.,
     if layers == 'mix':
         vectors = weight_layers(encoded, name, l2_coef, layer_norm)
     else:
-        vectors = encoded[-1] if layers == 'top' else fluid.layers.concat(encoded, axis=1)
+        vectors = encoded[-1] if layers == 'top' else ops.concat(encoded, axis=1)
     if dropout:
-        vectors = fluid.layers.dropout(vectors, dropout, dropout_implementation='upscale_in_train')
+        vectors = ops.dropout(vectors, dropout, dropout_implementation='upscale_in_train')
     return vectors
 
 
@@ -537,5 +587,5 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         raise CheckpointError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
     names = sorted(names & set(os.listdir(dirname)))
     block = main_program.global_block()
-    fluid.io.load_vars(exe, dirname, main_program, vars=[block.var(name) for name in names])
+    load_vars(exe, dirname, main_program, vars=[block.var(name) for name in names])
     return names

@@ -47,6 +47,7 @@ class Job(object):
         self.args, self.cluster = args, distributed.cluster(args.update_method)
         self.places = devices.places(args.use_gpu)
         distributed.check(self.cluster, self.places)
+        devices.check_number(self.places)
         self.num_devices = self.cluster.num_trainers * len(self.places)
         self.vocabulary = Vocabulary(args.vocab_path)
         self._choose_softmax()

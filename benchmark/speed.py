@@ -17,7 +17,8 @@ import time
 from project import cli
 import numpy as np
 import paddle.fluid as fluid
-from paddle.fluid import profiler
+from paddle.fluid.layer_helper import LayerHelper
+
 
 import bilm
 from args import parse_args
@@ -38,10 +39,10 @@ def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
     with fluid.program_guard(program, startup), fluid.unique_name.guard('sgemm'):
         ends = []
         for _ in range(min(threads, 2)):
-            x = matrix = fluid.layers.create_parameter([size, size], 'float32')
+            x = matrix = LayerHelper('sgemm').create_parameter(fluid.ParamAttr(), [size, size], 'float32')
             for _ in range(times):
-                x = fluid.layers.matmul(x, matrix)
-            ends.append(fluid.layers.slice(x, axes=[0, 1], starts=[0, 0], ends=[1, 1]).name)
+                x = bilm.ops.matmul(x, matrix)
+            ends.append(bilm.ops.slice(x, axes=[0, 1], starts=[0, 0], ends=[1, 1]).name)
     with fluid.scope_guard(fluid.Scope()):
         fluid.Executor(places[0]).run(startup)
         executor = devices.Executor(program, places, threads=threads)
@@ -89,7 +90,7 @@ def inference(args, places, vocabulary, text):
     config = network(args, vocabulary)
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard():
-        word = fluid.data('word', [None, 1], dtype='int64', lod_level=1)
+        word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
         vectors = bilm.elmo_encoder(bilm.emb(word, config), config)
     fluid.Executor(places[0]).run(startup)
     executor = devices.Executor(program, places, threads=args.threads)
@@ -109,8 +110,11 @@ def main():
     parser.add_argument('--threads', type=int, default=devices.THREADS,
                         help='threads of each replica that run operators side by side')
     parser.add_argument('--optim', default='adagrad', help='as in train.py')
-    parser.add_argument('--profile', default='', help='also write a profile of three more steps to this file')
+    parser.add_argument('--profile', default='',
+                        help='also write a profile of three more steps to this file (not with fluid 2.5)')
     args = parser.parse_args()
+    if args.profile and not hasattr(fluid, 'profiler'):
+        parser.error('--profile wants fluid 1.8.5 or 2.4.2')
     os.environ['CPU_NUM'] = str(args.devices)
     places = devices.places(False)
     gflops = sgemm_rate(places, args.threads)
@@ -126,7 +130,7 @@ def main():
             step()
             seconds.append(time.time() - start)
         if args.profile:
-            with profiler.profiler(str('CPU'), str('total'), args.profile):
+            with fluid.profiler.profiler(str('CPU'), str('total'), args.profile):
                 for _ in range(3):
                     step()
     finally:

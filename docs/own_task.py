@@ -9,8 +9,8 @@ from elmo import Segmenter, Vocabulary  # before fluid
 import numpy as np
 import paddle
 import paddle.fluid as fluid
-from paddle.fluid import layers
-from bilm import PUBLISHED_CONFIG, elmo_encoder, emb, init_pretraining_params, read_config
+from bilm import (PUBLISHED_CONFIG, data, elmo_encoder, emb, init_pretraining_params, read_config,
+                  ops as layers)  # ops: fluid.layers, or its like in fluid 2.5
 
 WEATHER = ['今天下雨，风很大。', '冬天的雪很深。', '昨天气温下降了。', '夏天的太阳很热。', '台风带来了雨水。']
 FOOD = ['他喜欢吃饺子。', '妈妈做的面条很好吃。', '早上喝茶，吃面包。', '晚上吃鱼和豆腐。', '苹果又甜又便宜。']
@@ -29,15 +29,15 @@ vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else default)
 ours = os.path.exists(os.path.join(checkpoint, 'bilm.json'))
 config = read_config(checkpoint) if ours else PUBLISHED_CONFIG
 assert config['vocab_size'] == len(vocabulary), checkpoint + ': no checkpoint of this vocabulary'
-word = fluid.data('word', shape=[None, 1], dtype='int64', lod_level=1)
-label = fluid.data('label', shape=[None, 1], dtype='int64')
+word = data('word', shape=[None, 1], dtype='int64', lod_level=1)
+label = data('label', shape=[None, 1], dtype='int64')
 elmo_enc = elmo_encoder(emb(word, config=config), config=config)  # frozen: no gradient into it
 word_embedding = layers.embedding(word, size=[len(vocabulary), 16])  # that of the task
 
 # 5. Concatenate both; the rest of the network is that of the task.
 word_embedding = layers.concat(input=[elmo_enc, word_embedding], axis=1)
-scores = layers.fc(layers.sequence_pool(word_embedding, 'max'), size=2, act='softmax')
-loss = layers.mean(layers.cross_entropy(scores, label))
+scores = layers.fc(layers.sequence_pool(word_embedding, 'max'), 2)
+loss = layers.mean(layers.softmax_with_cross_entropy(scores, label))
 fluid.optimizer.Adam(0.01).minimize(loss)
 
 # 3. Load after the startup program has run. It reads parameters alone: a directory may also hold

@@ -23,6 +23,7 @@ import paddle.fluid as fluid
 import bilm
 from elmo import manifest
 from elmo.files import new_directory, read_json, replacing, write_json
+from elmo.release import load_vars, save_vars
 from elmo.text import InputError
 
 _NAME = re.compile(r'\d{6,}$')
@@ -56,7 +57,7 @@ def optimizer_variables(program):
     Ask for it before the program gets persistable variables of other kinds.
     """
     return [variable for variable in program.list_vars()
-            if fluid.io.is_persistable(variable) and not fluid.io.is_parameter(variable)]
+            if variable.persistable and not isinstance(variable, fluid.framework.Parameter)]
 
 
 @contextlib.contextmanager
@@ -122,7 +123,7 @@ class Saver(object):
         for target, variables in ((directory, self._program.all_parameters()),
                                   (os.path.join(directory, 'optimizer'), self._variables)):
             with saving(target, variables):
-                fluid.io.save_vars(self._exe, target, self._program, vars=variables)
+                save_vars(self._exe, target, self._program, vars=variables)
         write_json(os.path.join(directory, 'train_state.json'), state)
         if self._config:
             write_json(os.path.join(directory, 'bilm.json'), self._config)
@@ -253,4 +254,4 @@ def load_variables(exe, path, part, program, variables):
         if shape != tuple(variable.shape):
             raise InputError('%s: has shape %s, needed is %s'
                              % (os.path.join(directory, variable.name), list(shape), list(variable.shape)))
-    fluid.io.load_vars(exe, directory, program, vars=variables)
+    load_vars(exe, directory, program, vars=variables)

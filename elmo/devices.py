@@ -5,15 +5,12 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import os
 
 import numpy as np
-import paddle
 import paddle.fluid as fluid
 
+from elmo import release
 from elmo.text import InputError
 
 THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
-
-if hasattr(paddle, 'enable_static'):  # fluid 2 starts in dynamic mode
-    paddle.enable_static()
 
 
 def places(use_gpu=None):
@@ -37,6 +34,13 @@ def places(use_gpu=None):
     return fluid.cpu_places(int(number))
 
 
+def check_number(places):
+    """InputError if this fluid cannot run a program on so many devices at a time."""
+    if len(places) > 1 and not release.has_data_parallel():
+        raise InputError('%d devices: this PaddlePaddle runs one in a process; set CUDA_VISIBLE_DEVICES to one GPU, or '
+                         'CPU_NUM=1' % len(places))
+
+
 class Executor(object):
     """Runs a program on several devices at a time, each fed its own part of a batch.
 
@@ -56,6 +60,7 @@ class Executor(object):
     """
 
     def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS, cluster=None):
+        check_number(places)
         build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
         if cluster and cluster.trainers:
             build.num_trainers, build.trainer_id = cluster.num_trainers, cluster.trainer_id
@@ -66,8 +71,9 @@ class Executor(object):
             build.enable_inplace = False
         # A single device has its variables in the scope. There fluid would print that it need not share them.
         shared = share_vars_from._program if share_vars_from and len(places) > 1 else None
-        self._exe, self.has_run = fluid.Executor(places[0]), False
-        self._program = fluid.CompiledProgram(program).with_data_parallel(loss, build, execution, shared, places)
+        self._exe, self.has_run, self._program = fluid.Executor(places[0]), False, program
+        if release.has_data_parallel():
+            self._program = fluid.CompiledProgram(program).with_data_parallel(loss, build, execution, shared, places)
 
     def run(self, fetch_list, feed=None, return_numpy=True):
         """As fluid.Executor.run; `feed` is a list of one dict a device."""

@@ -18,8 +18,9 @@ import os
 import sys
 
 import paddle.fluid as fluid
-from paddle.fluid import layers
 
+from bilm import ops
+from elmo import release
 from elmo.text import InputError
 
 ROLES = fluid.core.op_proto_and_checker_maker.OpRole
@@ -28,11 +29,6 @@ ROLES = fluid.core.op_proto_and_checker_maker.OpRole
 # server: the endpoint of this server, None for a trainer.
 Cluster = collections.namedtuple('Cluster', 'method trainer_id num_trainers trainers servers server')
 LOCAL = Cluster('local', 0, 1, [], [], None)
-
-
-def has_servers():
-    """Whether this fluid has the operators of its parameter servers: later releases do without them."""
-    return 'recv' in fluid.framework.OpProtoHolder.instance().op_proto_map
 
 
 class _Environment(object):
@@ -127,14 +123,16 @@ def check(cluster, places):
     if cluster.method == 'nccl2' and not fluid.is_compiled_with_cuda():
         raise InputError('--update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA; install '
                          'paddlepaddle-gpu, or use pserver')
-    if cluster.servers and not has_servers():
+    if cluster.method == 'nccl2' and not release.has_data_parallel():
+        raise InputError('--update_method nccl2: this PaddlePaddle has no ParallelExecutor; use 1.8.5 or 2.4.2')
+    if cluster.servers and not release.has_servers():
         raise InputError('--update_method pserver: this PaddlePaddle has no parameter servers of fluid; use 1.8.5')
     if cluster.servers and len(places) > 1:
         raise InputError('--update_method pserver: a trainer has one device, not %d; start more trainers instead, each '
                          'with CPU_NUM=1 or one CUDA_VISIBLE_DEVICES' % len(places))
 
 
-class Clip(fluid.clip.GradientClipByGlobalNorm):
+class Clip(release.GradientClipByGlobalNorm):
     """Clips the gradient of this process by its global norm.
 
     fluid's transpiler leaves the operators of this name scope to the trainers. fluid 1.8.5 itself takes another name,
@@ -152,9 +150,9 @@ def average(metrics):
     The engines average gradients alone. So the mean is a variable, and its gradient makes a step of SGD set it.
     """
     program = fluid.default_main_program()
-    rate, mean = [layers.create_global_var(shape, value, 'float32', persistable=True, name=str(name))
+    rate, mean = [release.create_global_var(shape, value, 'float32', persistable=True, name=str(name))
                   for shape, value, name in (([1], 1., 'average_rate'), (metrics.shape, 0., 'average'))]
-    difference = layers.elementwise_sub(mean, metrics)
+    difference = ops.elementwise_sub(mean, metrics)
     operator = program.global_block().ops[-1]
     operator._set_attr('op_role', int(ROLES.Backward))
     operator._set_attr('op_role_var', [mean.name, difference.name])

@@ -42,7 +42,7 @@ class Embedder(object):
             raise InputError('--mix: wants %d shares above 0, one for each layer from 0 on, and gamma' % number)
         program = fluid.Program()
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
-            word = fluid.data('word', [None, 1], dtype='int64', lod_level=1)
+            word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
             self._vectors = bilm.elmo_encoder(bilm.emb(word, self.config), self.config,
                                               layers=layers if layers in ('top', 'all') else 'mix').name
         with fluid.scope_guard(self._scope):

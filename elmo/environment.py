@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import re
+import warnings
 
 
 def defaults(environ, cores, cpu):
@@ -50,6 +51,7 @@ def _cores():
 
 
 def set_defaults():
-    """Sets the variables that the user has not set. Call it before fluid is imported."""
+    """Sets the variables that the user has not set, and hides a warning. Call it before fluid is imported."""
+    warnings.filterwarnings('ignore', 'You are using GPU version Paddle', UserWarning)  # on a machine without a GPU
     for name, value in defaults(os.environ, _cores(), _read('/proc/cpuinfo')).items():
         os.environ.setdefault(str(name), str(value))

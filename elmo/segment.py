@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
+import warnings
 
 from elmo.batching import cut as pieces
 from elmo.text import InputError
@@ -27,7 +28,9 @@ class Segmenter(object):
 
     def __init__(self, words=None):
         try:
-            import jieba  # here, as nothing else needs it
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of escape sequences in its strings, which newer Pythons mind
+                import jieba  # here, as nothing else needs it
         except ImportError:
             raise InputError('jieba is not installed: python -m pip install jieba==0.42.1')
         self._tokenizer = jieba.Tokenizer()

@@ -6,6 +6,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import bilm
+from bilm import data, ops
 from elmo import checkpoint, devices, distributed
 from elmo.sampling import LogUniformSampler
 
@@ -62,19 +63,19 @@ class TrainingProgram(object):
         is clipped.
         """
         args = self.args
-        loss_scale = fluid.data('loss_scale', [1], dtype='float32')
+        loss_scale = data('loss_scale', [1], dtype='float32')
         losses = bilm.language_model(self.config, args.dropout, args.random_seed, manual_gradient=True,
                                      sampled=args.sample_softmax)
-        fw, bw = [fluid.layers.elementwise_mul(fluid.layers.reduce_sum(loss), loss_scale) for loss in losses]
+        fw, bw = [ops.elementwise_mul(ops.reduce_sum(loss), loss_scale) for loss in losses]
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
-        loss = fluid.layers.scale(fluid.layers.elementwise_add(fw, bw), 0.5 * args.num_steps)
-        rate = fluid.data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
+        loss = ops.scale(ops.elementwise_add(fw, bw), 0.5 * args.num_steps)
+        rate = data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
         OPTIMIZERS[args.optim](rate, distributed.Clip(args.max_grad_norm)).minimize(loss)
         program = fluid.default_main_program()
         names = [variable.name for variable in checkpoint.optimizer_variables(program)]
         block = program.global_block()
         norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
-        metrics = fluid.layers.concat([fw, bw, norm])
+        metrics = ops.concat([fw, bw, norm])
         if self.cluster.num_trainers > 1:
             metrics = distributed.average(metrics)
         return loss.name, metrics.name, names

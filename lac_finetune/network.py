@@ -11,10 +11,11 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import numpy as np
 import paddle.fluid as fluid
-from paddle.fluid import layers
+from paddle.fluid.layer_helper import LayerHelper
 
 import bilm
-from elmo import devices
+from bilm import data, ops
+from elmo import devices, release
 from lac_finetune.evaluation import split_label
 
 # Learning rates, as multiples of the base: a row of the embedding is rarely updated, the CRF at every unit.
@@ -27,13 +28,12 @@ TAG_PARAMETERS = ('emission.w', 'emission.b', 'crf')
 def _attr(name, random_seed, bound=None, rate=1.):
     """Name, seeded initial values (uniform in +-bound, or Glorot) and learning rate of a parameter."""
     seed = bilm.parameter_seed(name, random_seed)
-    initializer = (fluid.initializer.Uniform(-bound, bound, seed=seed) if bound else
-                   fluid.initializer.Xavier(seed=seed))
+    initializer = (release.UniformInitializer(-bound, bound, seed=seed) if bound else bilm.XavierInitializer(seed=seed))
     return fluid.ParamAttr(name=str(name), initializer=initializer, learning_rate=rate)
 
 
 def _zeros(name):
-    return fluid.ParamAttr(name=str(name), initializer=fluid.initializer.Constant(0.))
+    return fluid.ParamAttr(name=str(name), initializer=bilm.ConstantInitializer(0.))
 
 
 def _emission(word, encoded, sizes, drop, random_seed):
@@ -43,22 +43,39 @@ def _emission(word, encoded, sizes, drop, random_seed):
         word: int64 LoD [N, 1].
         encoded: ELMo's layers, float32 LoD [N, elmo_width], or None.
     """
-    x = layers.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
-                         param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))
+    x = ops.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
+                      param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))
     if encoded is not None:
-        weighted = bilm.weight_layers(layers.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1))
-        x = layers.concat([weighted, encoded, x], axis=1)
+        weighted = bilm.weight_layers(ops.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1))
+        x = ops.concat([weighted, encoded, x], axis=1)
     size = sizes['grnn_hidden_dim']
     for number in range(1, sizes['bigru_num'] + 1):
         x, outputs = drop(x), []
         for direction in bilm.DIRECTIONS:
             name = '%s_gru%d' % (direction, number)
-            gates = layers.fc(x, 3 * size, param_attr=_attr(name + '.w_in', random_seed), bias_attr=False)
-            outputs.append(layers.dynamic_gru(gates, size, param_attr=_attr(name + '.w', random_seed),
-                                              bias_attr=_zeros(name + '.b'), is_reverse=direction == 'bw'))
-        x = layers.concat(outputs, axis=1)
-    return layers.fc(drop(x), sizes['num_labels'], param_attr=_attr('emission.w', random_seed),
-                     bias_attr=_zeros('emission.b'))
+            gates = ops.fc(x, 3 * size, param_attr=_attr(name + '.w_in', random_seed), bias_attr=False)
+            outputs.append(_gru(gates, size, name, random_seed, direction == 'bw'))
+        x = ops.concat(outputs, axis=1)
+    return ops.fc(drop(x), sizes['num_labels'], param_attr=_attr('emission.w', random_seed),
+                  bias_attr=_zeros('emission.b'))
+
+
+def _gru(gates, size, name, random_seed, is_reverse):
+    """A GRU over sentences: float32 LoD [N, 3 * size] to [N, size], in reading order.
+
+    The operator is appended by hand, because fluid 2.5 has no function for it.
+    """
+    helper = LayerHelper('gru')
+    outputs = {slot: helper.create_variable_for_type_inference('float32')
+               for slot in ('Hidden', 'BatchGate', 'BatchResetHiddenPrev', 'BatchHidden')}
+    helper.append_op(
+        type='gru',
+        inputs={'Input': gates,
+                'Weight': helper.create_parameter(_attr(name + '.w', random_seed), [size, 3 * size], 'float32'),
+                'Bias': helper.create_parameter(_zeros(name + '.b'), [1, 3 * size], 'float32', is_bias=True)},
+        outputs=outputs,
+        attrs={'is_reverse': is_reverse, 'gate_activation': 'sigmoid', 'activation': 'tanh', 'origin_mode': False})
+    return outputs['Hidden']
 
 
 def elmo_width(config):
@@ -68,11 +85,11 @@ def elmo_width(config):
 
 def word_data():
     """The variable that the units are fed to, int64 LoD [N, 1]."""
-    return fluid.data('word', [None, 1], dtype='int64', lod_level=1)
+    return data('word', [None, 1], dtype='int64', lod_level=1)
 
 
 def _elmo_data(config):
-    return fluid.data('elmo_layers', [None, elmo_width(config)], dtype='float32', lod_level=1)
+    return data('elmo_layers', [None, elmo_width(config)], dtype='float32', lod_level=1)
 
 
 def elmo_layers(word, config):
@@ -95,8 +112,22 @@ def _crf(labels):
         for column, (tag, position) in enumerate(map(split_label, labels)):
             if position == 'I' and tag != before:
                 scores[row, column] = STRAY
-    return fluid.ParamAttr(name=str('crf'), initializer=fluid.initializer.NumpyArrayInitializer(scores),
+    return fluid.ParamAttr(name=str('crf'), initializer=bilm.NumpyArrayInitializer(scores),
                            learning_rate=CRF_RATE)
+
+
+def _crf_cost(emission, target, scores):
+    """Negative log likelihood of the CRF of each sentence, float32 [S, 1]; `scores` is the ParamAttr of its scores."""
+    helper = LayerHelper('linear_chain_crf')
+    labels = emission.shape[1]
+    outputs = {slot: helper.create_variable_for_type_inference('float32')
+               for slot in ('Alpha', 'EmissionExps', 'TransitionExps', 'LogLikelihood')}
+    helper.append_op(
+        type='linear_chain_crf',
+        inputs={'Emission': emission, 'Label': target,
+                'Transition': helper.create_parameter(scores, [labels + 2, labels], 'float32')},
+        outputs=outputs)
+    return outputs['LogLikelihood']
 
 
 def training(sizes, labels, dropout, random_seed):
@@ -105,14 +136,14 @@ def training(sizes, labels, dropout, random_seed):
     Feeds: `word` and `target`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, float32 LoD [N, elmo_width], and with
     dropout `dropout_seeds`, int32 [num_dropout_seeds(sizes)].
     """
-    word, target = word_data(), fluid.data('target', [None, 1], dtype='int64', lod_level=1)
+    word, target = word_data(), data('target', [None, 1], dtype='int64', lod_level=1)
     encoded, drop = _elmo_data(sizes['elmo']) if sizes['elmo'] else None, _same
     if dropout:
-        drop = bilm.SeededDropout(dropout, fluid.data('dropout_seeds', [num_dropout_seeds(sizes)], dtype='int32'))
+        drop = bilm.SeededDropout(dropout, data('dropout_seeds', [num_dropout_seeds(sizes)], dtype='int32'))
     emission = _emission(word, encoded, sizes, drop, random_seed)
-    cost = layers.linear_chain_crf(emission, target, param_attr=_crf(labels))
-    units = layers.cast(layers.shape(word), 'float32')
-    return layers.elementwise_div(layers.reduce_sum(cost), layers.slice(units, axes=[0], starts=[0], ends=[1]))
+    cost = _crf_cost(emission, target, _crf(labels))
+    units = ops.cast(ops.shape(word), 'float32')
+    return ops.elementwise_div(ops.reduce_sum(cost), ops.slice(units, axes=[0], starts=[0], ends=[1]))
 
 
 def decoding(sizes, whole):
@@ -124,9 +155,13 @@ def decoding(sizes, whole):
     if sizes['elmo']:
         encoded = elmo_layers(word, sizes['elmo']) if whole else _elmo_data(sizes['elmo'])
     emission = _emission(word, encoded, sizes, _same, random_seed=0)
-    crf = fluid.ParamAttr(name=str('crf'))
-    layers.create_parameter([sizes['num_labels'] + 2, sizes['num_labels']], 'float32', attr=crf)
-    return layers.crf_decoding(emission, crf)
+    helper = LayerHelper('crf_decoding')
+    scores = helper.create_parameter(fluid.ParamAttr(name=str('crf')),
+                                     [sizes['num_labels'] + 2, sizes['num_labels']], 'float32')
+    path = helper.create_variable_for_type_inference('int64')
+    helper.append_op(type='crf_decoding', inputs={'Emission': emission, 'Transition': scores},
+                     outputs={'ViterbiPath': path})
+    return path
 
 
 def decoding_program(sizes, whole):

@@ -16,7 +16,7 @@ from project import cli
 import numpy as np
 import paddle.fluid as fluid
 
-from elmo import checkpoint, curves, devices, flags, rundir, runlog
+from elmo import checkpoint, curves, devices, flags, release, rundir, runlog
 from elmo.batching import cut, length_buckets, prefetch
 from elmo.files import replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
@@ -202,9 +202,9 @@ class Trainer(object):
         self.program, startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
             loss = network.training(self.sizes, self.labels, args.dropout, args.random_seed)
-            rate = fluid.layers.create_global_var([1], args.base_learning_rate, 'float32', persistable=True,
-                                                  name=LEARNING_RATE)
-            clip = fluid.clip.GradientClipByGlobalNorm(5.)
+            rate = release.create_global_var([1], args.base_learning_rate, 'float32', persistable=True,
+                                             name=LEARNING_RATE)
+            clip = release.GradientClipByGlobalNorm(5.)
             fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip).minimize(loss)
             self.optimizer_variables = checkpoint.optimizer_variables(self.program)
         self.exe = fluid.Executor(self.job.place)

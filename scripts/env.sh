@@ -4,8 +4,8 @@
 # Optional variables:
 #   PYTHON           the interpreter to use; it must have fluid, and nothing is installed into it
 #   VENV             the environment to make or use (default: .venv in the root)
-#   PYTHON_VERSIONS  the Python versions wanted, best first (default: those that fluid 1.8.5 has wheels for)
-#   REQUIREMENTS     the requirements to install (default: requirements/cpu.txt or, with a GPU, requirements/gpu.txt)
+#   PYTHON_VERSIONS  the Python versions wanted, best first (default: those that suit the CPU or the GPU)
+#   REQUIREMENTS     the requirements to install (default: the file of requirements/ that suits the CPU or the GPU)
 
 fail() {
     echo "${0##*/}: error: $*" >&2
@@ -26,6 +26,107 @@ has_fluid() {
 }
 
 last_line() { printf '%s\n' "$*" | sed -n '$s/^ *//p'; }
+
+# Python versions of fluid 1.8.5, which has a wheel for CPUs, and of 2.5.2, whose GPU wheel computes on a CPU too.
+fluid_1='3.8 3.7 3.6 2.7'
+fluid_2='3.11 3.10 3.9'
+
+# use_cpu [REASON]: the CPU is used. REASON says why not the GPU; it is an error if the options demand a GPU.
+use_cpu() {
+    DEVICE=cpu
+    wheel=$root/requirements/cpu.txt
+    versions="$fluid_1 $fluid_2"
+    [ -z "$*" ] || {
+        case "$demanded" in yes) fail "--use_gpu True: $*" ;; esac
+        echo "NOTICE: this runs on the CPU: $*"
+    }
+}
+
+# use_gpu WHEEL VERSIONS: the GPU is used, with these requirements and Python versions.
+use_gpu() { DEVICE=gpu wheel=$root/requirements/$1.txt versions=$2; }
+
+# use_one_gpu CAPABILITIES: fluid 2.5 runs one device in a process. Takes the first GPU, unless the user has named some.
+use_one_gpu() {
+    [ "$(printf '%s\n' "$1" | wc -l)" -gt 1 ] && [ -z "${CUDA_VISIBLE_DEVICES-}" ] || return 0
+    export CUDA_VISIBLE_DEVICES=0
+    echo "NOTICE: fluid 2.5 runs one device in a process: GPU 0 is used"
+}
+
+# Is there a shared library of this name? CUDA 10 comes from the system.
+has_library() {
+    for directory in $(printf '%s' "${LD_LIBRARY_PATH-}" | tr : ' ') /usr/local/cuda*/lib64; do
+        [ ! -e "$directory/$1" ] || return 0
+    done
+    ldconfig -p 2>/dev/null | grep -q "$1"
+}
+
+# ask_gpu PROPERTY: that of each GPU in CUDA_VISIBLE_DEVICES, or of all.
+ask_gpu() {
+    nvidia-smi ${CUDA_VISIBLE_DEVICES:+-i "$CUDA_VISIBLE_DEVICES"} --query-gpu="$1" --format=csv,noheader 2>&1
+}
+
+use_cuda_10() {
+    if has_library libcudart.so.10.0 && has_library libcudnn.so.7; then
+        use_gpu gpu-cuda10 "$fluid_1"
+    else
+        use_cpu "a GPU below compute capability 7.0, or a driver ($driver) below 450, wants CUDA 10.0 and cuDNN 7, and" \
+            "libcudart.so.10.0 or libcudnn.so.7 is not here; install them, or name their directory in LD_LIBRARY_PATH"
+    fi
+}
+
+# Chooses $DEVICE, $wheel and $versions. The GPUs' compute capability and driver decide, as nvidia-smi tells them.
+choose_device() {
+    case ${CUDA_VISIBLE_DEVICES-all} in '' | -1*) use_cpu; return ;; esac
+    command -v nvidia-smi >/dev/null 2>&1 || { use_cpu; return; }
+    driver=$(ask_gpu driver_version) || { use_cpu "nvidia-smi fails ($(last_line "$driver")); check the driver"; return; }
+    driver=$(last_line "$driver")
+    [ -z "${REQUIREMENTS-}" ] || { use_gpu "" "$fluid_1 $fluid_2"; return; } # the user has chosen
+    capabilities=$(ask_gpu compute_cap) || # an older driver does not know this question
+        case $(ask_gpu name) in
+            *V100* | *T4* | *A100* | *A10* | *A30* | *A40* | *RTX*) capabilities=7.0 ;;
+            *) capabilities=0.0 ;;
+        esac
+    lowest=$(printf '%s\n' "$capabilities" | sort -n | sed -n 1p)
+    highest=$(printf '%s\n' "$capabilities" | sort -n | sed -n '$p')
+    [ "${driver%%.*}" -ge 450 ] || new_driver=no
+    case ${lowest%%.*}-${highest%%.*}-${new_driver:-yes} in
+        [78]-[78]-yes)
+            use_gpu gpu-cuda11 "$fluid_2 3.8 3.7"
+            use_one_gpu "$capabilities"
+            ;;
+        [0-7]-[0-7]-*) use_cuda_10 ;;
+        8-8-no) use_cpu "driver $driver is too old for CUDA 11.8; install 450.80 or newer" ;;
+        [0-6]-*) use_cpu "no fluid serves compute capabilities $lowest and $highest at once; set CUDA_VISIBLE_DEVICES" ;;
+        *) use_cpu "compute capability $highest is newer than fluid, whose last release knows 7.0 to 8.9" ;;
+    esac
+}
+
+# Lets paddle find the CUDA libraries of the wheels: it asks for names without a version, in a directory of its own.
+link_cuda() {
+    for library in "$VENV"/lib/python*/site-packages/nvidia/*/lib/lib*.so.*; do
+        [ -e "$library" ] || return 0
+        name=${library##*/}
+        for link in "$name" "${name%%.so.*}.so"; do
+            ln -sf "$library" "${library%/nvidia/*}/paddle/libs/$link"
+        done
+    done
+}
+
+# On a terminal, prints a line now and then with the last line of the log $1, until hide_progress.
+show_progress() {
+    progress=
+    [ -t 1 ] || return 0
+    (
+        waited=0
+        while sleep 1 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+            waited=$((waited + 1))
+            [ $((waited % 20)) -ne 0 ] || echo "  $waited s, $(du -sm "$VENV" | cut -f1) MB: $(tail -n 1 "$1" | cut -c1-100)"
+        done
+    ) &
+    progress=$!
+}
+
+hide_progress() { [ -z "$progress" ] || kill "$progress"; }
 
 # Takes the active interpreter, but not that of $VENV: this file manages the packages of $VENV.
 find_active() {
@@ -67,6 +168,15 @@ with_uv() {
     "$uv" venv --seed --python "${PYTHON_VERSIONS%% *}" "$VENV"
 }
 
+# An older pip does not find the wheels; a newer pip may not support this Python.
+upgrade_pip() {
+    case " $fluid_2 " in
+        *" $(version "$VENV/bin/python") "*) pip=pip==23.0.1 ;;
+        *) pip=pip==20.3.4 ;;
+    esac
+    "$VENV/bin/python" -m pip install "$pip"
+}
+
 # $making exists only while $VENV is being made. If it exists later, the making was interrupted.
 make_venv() {
     rm -rf "$VENV" "$making"
@@ -80,10 +190,13 @@ make_venv() {
         problem="no Python $PYTHON_VERSIONS runs here, from PATH or pyenv, and uv could not fetch one"
     fi
     echo "making $VENV with $base"
-    # An older pip does not find these wheels; a newer pip may not support this Python.
-    { "$make" && "$VENV/bin/python" -m pip install pip==20.3.4; } >"$making/log" 2>&1 || {
+    "$make" >"$making/log" 2>&1 && upgrade_pip >>"$making/log" 2>&1 || {
         said=$(cat "$making/log")
         rm -rf "$VENV" "$making"
+        if [ "$make" = with_base ] && ! "$base" -m pip --version >/dev/null 2>&1; then
+            fail "$base has no pip, and perhaps no venv ($(last_line "$said")): install them; in Debian and Ubuntu:" \
+                "apt-get install python3-venv python3-pip"
+        fi
         fail "$problem ($(last_line "$said")): install one of these versions, set PYTHON to an interpreter" \
             "that has fluid, or UV_PYTHON_INSTALL_MIRROR to a mirror that uv can reach"
     }
@@ -104,15 +217,25 @@ install() {
         set -- "$@" -r "$file"
         shift
     done
-    echo "installing ${file#"$root/"} into $VENV: a few minutes the first time (log: $log)"
+    case $wheel in
+        */cpu-2.5.txt) size=', 540 MB to download' ;;
+        */gpu-cuda11.txt) size=', 540 MB and 1.7 GB of CUDA libraries to download' ;;
+        *) size= ;;
+    esac
+    echo "installing ${file#"$root/"} into $VENV: a few minutes the first time$size (log: $log)"
+    : >"$log"
+    show_progress "$log"
     {
         # The two wheels have the same files: one must be removed before the other is installed.
         ! "$PYTHON" -m pip show "$other_wheel" || "$PYTHON" -m pip uninstall -y paddlepaddle paddlepaddle-gpu
         "$PYTHON" -m pip install "$@"
     } >"$log" 2>&1 || {
+        hide_progress
         tail -n 20 "$log" >&2
         fail "cannot install ${file#"$root/"}: see $log, and set PIP_INDEX_URL if another package index is nearer"
     }
+    hide_progress
+    link_cuda
     has_fluid "$PYTHON" || fail "fluid is installed in $VENV but cannot be imported: $(last_line "$said")"
     printf '%s\n' "$content" >"$stamp"
 }
@@ -123,28 +246,15 @@ root=${root:-$PWD}
 [ -e "$root/scripts/env.sh" ] || fail "root=$root is not the root of the project: go there, or set it"
 any_version=yes
 [ -z "${PYTHON_VERSIONS-}" ] || any_version=no
-PYTHON_VERSIONS=${PYTHON_VERSIONS:-3.8 3.7 3.6 2.7}
 VENV=${VENV:-$root/.venv}
 VENV=${VENV%/}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 making=$VENV.making
+case " $* " in *' --use_gpu True '* | *' --use_gpu=True '*) demanded=yes ;; *) demanded=no ;; esac
 
-DEVICE=cpu
-wheel=$root/requirements/cpu.txt
-case ${CUDA_VISIBLE_DEVICES-all} in
-    '' | -1*) ;;
-    *)
-        if nvidia-smi >/dev/null 2>&1; then
-            DEVICE=gpu
-            wheel=$root/requirements/gpu.txt
-        fi
-        ;;
-esac
-
-wheel=${REQUIREMENTS:-$wheel}
-other_wheel=paddlepaddle-gpu
-[ -r "$wheel" ] || fail "REQUIREMENTS=$wheel cannot be read: name a file of requirements, or none"
-! grep -q "^$other_wheel" "$wheel" || other_wheel=paddlepaddle
+choose_device
+PYTHON_VERSIONS=${PYTHON_VERSIONS:-$versions}
+[ -r "${REQUIREMENTS:-$wheel}" ] || fail "REQUIREMENTS=$REQUIREMENTS cannot be read: name a file of requirements, or none"
 
 managed=no
 said=
@@ -158,9 +268,18 @@ elif ! find_active; then
     fi
     is_wanted "$PYTHON" ||
         fail "$VENV has Python $(version "$PYTHON"), not one of $PYTHON_VERSIONS: remove it, or set VENV or PYTHON"
+    case $wheel-$(version "$PYTHON") in *cpu.txt-3.9 | *cpu.txt-3.1?) wheel=$root/requirements/cpu-2.5.txt ;; esac
+    wheel=${REQUIREMENTS:-$wheel}
+    other_wheel=paddlepaddle-gpu
+    ! grep -q "^$other_wheel" "$wheel" || other_wheel=paddlepaddle
     install
 fi
-case $managed$said in no*cuda=False) DEVICE=cpu ;; esac # there is a GPU, but this fluid cannot use it
+if [ "$DEVICE" = gpu ]; then
+    case $managed$said in
+        no*cuda=False) use_cpu "$PYTHON has a fluid without CUDA" ;;
+        *) said=$(PYTHONPATH=$root "$PYTHON" "$root/scripts/check_gpu.py" 2>&1) || use_cpu "$(last_line "$said")" ;;
+    esac
+fi
 export DEVICE
 
 # Allows Chinese in arguments and file names in the C locale too, which Python 2.7 and 3.6 treat as ASCII.

@@ -16,11 +16,15 @@ import six
 import bilm
 import train
 from args import parse_args
-from elmo import checkpoint, devices
+from bilm import ops
+from elmo import checkpoint, devices, release
+from elmo.release import load_vars
 from elmo.text import Vocabulary
 from elmo.training import TrainingProgram
 from reader import BucketedReader
 
+# Fluid 2.5 runs one device in a process.
+SEVERAL_DEVICES = pytest.mark.skipif(not release.has_data_parallel(), reason='this fluid has one device a process')
 CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15)
 SENTENCES = [[0, 5, 6, 7, 1], [0, 9, 1], [0, 3, 3, 8, 12, 22, 4, 1]]
 
@@ -82,8 +86,8 @@ def parameters(directory):
     with fluid.scope_guard(fluid.Scope()):
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
             bilm.language_model(config)
-        fluid.io.load_vars(exe, directory, program,
-                           predicate=lambda variable: os.path.exists(os.path.join(directory, variable.name)))
+        load_vars(exe, directory, program,
+                  predicate=lambda variable: os.path.exists(os.path.join(directory, variable.name)))
         return {name: np.array(fluid.global_scope().find_var(name).get_tensor())
                 for name in bilm.parameter_shapes(config)}
 
@@ -173,7 +177,7 @@ class Model(object):
         self.program, startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
             self.losses = bilm.language_model(config, dropout, **options)
-            self.loss = sum(fluid.layers.reduce_sum(loss) for loss in self.losses)
+            self.loss = sum(ops.reduce_sum(loss) for loss in self.losses)
             fluid.backward.append_backward(self.loss)
         self.exe = fluid.Executor(fluid.CPUPlace())
         self.exe.run(startup)

@@ -19,10 +19,10 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import last, run, same
+from helpers import SEVERAL_DEVICES, last, run, same
 from args import parse_args
 import bilm
-from elmo import checkpoint, distributed, watch
+from elmo import checkpoint, distributed, release, watch
 from elmo.text import InputError
 from elmo.training import TrainingProgram
 import train
@@ -31,7 +31,7 @@ TRAINER = {'TRAINING_ROLE': 'TRAINER', 'PADDLE_TRAINER_ID': '1', 'PADDLE_TRAINER
            'PADDLE_PSERVERS_IP_PORT_LIST': '10.0.0.1:7000,10.0.0.2:7000'}
 GPU = {'PADDLE_TRAINER_ID': '1', 'PADDLE_TRAINERS_NUM': '2', 'PADDLE_CURRENT_ENDPOINT': '10.0.0.2:7000',
        'PADDLE_TRAINER_ENDPOINTS': '10.0.0.1:7000,10.0.0.2:7000'}
-SERVERS = pytest.mark.skipif(not distributed.has_servers(), reason='this fluid has no parameter servers')
+SERVERS = pytest.mark.skipif(not release.has_servers(), reason='this fluid has no parameter servers')
 SAMPLED = {'sample_softmax': True, 'n_negative_samples_batch': 6, 'optim': 'adam', 'learning_rate': 0.01}
 
 
@@ -261,6 +261,7 @@ def test_each_parameter_is_updated_by_one_server_and_clipped_by_the_trainers(cor
     assert sorted(updated) == sorted(names | {'average'})
 
 
+@SEVERAL_DEVICES
 def test_nccl2_sets_up_the_communicator_and_reduces_each_gradient(corpus, monkeypatch):
     """Without a device: fluid for CPUs has no gen_nccl_id, so the test looks at the operator that would be added."""
     cluster, appended = distributed.cluster('nccl2', GPU), []
@@ -296,7 +297,7 @@ def test_the_launcher_gets_as_far_as_a_device_is_needed(corpus):
 
 
 def test_a_fluid_without_servers_says_so(corpus, monkeypatch):
-    monkeypatch.setattr(distributed, 'has_servers', lambda: False)
+    monkeypatch.setattr(release, 'has_servers', lambda: False)
     monkeypatch.setattr(os, 'environ', dict(os.environ, **TRAINER))
     with pytest.raises(InputError) as error:
         train.train(parse_args(corpus.flags(update_method='pserver')))

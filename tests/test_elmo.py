@@ -12,11 +12,12 @@ import sys
 import numpy as np
 import paddle.fluid as fluid
 import pytest
-from paddle.fluid import layers
 
 from project import ROOT
 from helpers import lod_tensor
 import bilm
+from bilm import ops as layers
+from elmo.release import save_vars
 import numpy_bilm
 
 CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15,
@@ -42,7 +43,7 @@ class Network(object):
     def __init__(self, build=None, **options):
         self.program, self.startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, self.startup), fluid.unique_name.guard():
-            word = fluid.data('word', shape=[None, 1], dtype='int64', lod_level=1)
+            word = bilm.data('word', shape=[None, 1], dtype='int64', lod_level=1)
             self.output = build(word) if build else bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG, **options)
         self.exe = fluid.Executor(fluid.CPUPlace())
         self.exe.run(self.startup)
@@ -113,7 +114,7 @@ def test_equals_the_hidden_states_of_the_language_model():
         if name in bilm.SOFTMAX_PARAMETERS:
             fluid.global_scope().var(name).get_tensor().set(np.zeros(shape, 'float32'), fluid.CPUPlace())
     # what the softmax weight is multiplied with; the first columns are the hidden states
-    tops = [op.input('X')[0] for op in program.global_block().ops if op.type == 'matmul']
+    tops = [op.input('X')[0] for op in program.global_block().ops if op.type in ('matmul', 'matmul_v2')]
     for sentence in SENTENCES:
         tokens, next_tokens = [CONFIG['bos_id']] + sentence, sentence + [CONFIG['eos_id']]
         fw, bw = [np.array(state) for state in network.exe.run(
@@ -139,9 +140,11 @@ def tagger(word, **options):
     finetune = options.get('finetune', False)
     elmo = bilm.elmo_encoder(bilm.emb(word, CONFIG, finetune=finetune), CONFIG, **options)
     own = layers.embedding(word, size=[23, 4], param_attr='own_embedding')
-    hidden = layers.fc(layers.concat([elmo, own], axis=1), size=3, act='softmax')
-    return layers.mean(layers.cross_entropy(hidden, layers.cast(layers.elementwise_mod(
-        word, layers.fill_constant([1], 'int64', 3)), 'int64')))
+    scores = layers.fc(layers.concat([elmo, own], axis=1), size=3, param_attr=None, bias_attr=None)
+    thirds = layers.scale(layers.cast(word, 'float32'), 1 / 3.)
+    rest = layers.elementwise_sub(thirds, layers.cast(layers.cast(thirds, 'int64'), 'float32'))
+    label = layers.cast(layers.scale(rest, 3., bias=0.5), 'int64')  # the id modulo 3
+    return layers.mean(layers.softmax_with_cross_entropy(scores, label))
 
 
 class Task(Network):
@@ -190,7 +193,7 @@ def test_l2_coef_is_added_to_the_gradient_of_the_weights():
     for l2_coef in (0., 0.25):
         program = fluid.Program()
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
-            word = fluid.data('word', shape=[None, 1], dtype='int64', lod_level=1)
+            word = bilm.data('word', shape=[None, 1], dtype='int64', lod_level=1)
             fluid.optimizer.SGD(1.).minimize(tagger(word, l2_coef=l2_coef))
         with fluid.scope_guard(fluid.Scope()):
             for name, value in Network(tagger).values.items():
@@ -223,10 +226,14 @@ def users_lstmp(word):
     return layers.dynamic_lstmp(gates, size=28, proj_size=5)[0]
 
 
+LSTMP = pytest.mark.skipif(not hasattr(fluid.layers, 'dynamic_lstmp'), reason='this fluid has no dynamic_lstmp')
+
+
 def users_lstm(word):
     return layers.dynamic_lstm(layers.fc(layers.embedding(word, size=[23, 4]), size=28), size=28)[0]
 
 
+@LSTMP
 @pytest.mark.parametrize('before, after', [(users_lstm, users_lstm), (users_lstm, users_lstmp)])
 def test_beside_recurrent_layers_of_the_user(before, after):
     def build(word):
@@ -241,6 +248,7 @@ def test_beside_recurrent_layers_of_the_user(before, after):
     np.testing.assert_allclose(network.run(), expected, atol=1e-5)
 
 
+@LSTMP
 def test_after_an_unnamed_dynamic_lstmp():
     with pytest.raises(ValueError) as error:
         Network(lambda word: [users_lstmp(word), bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG)][1])
@@ -272,10 +280,10 @@ def published(tmpdir):
     """A flat directory like the published checkpoint: no softmax, but a learning rate and moments."""
     directory = str(tmpdir.join('published'))
     task = Task(finetune=True)
-    persistable = [variable for variable in task.program.list_vars() if fluid.io.is_persistable(variable)]
-    fluid.io.save_vars(task.exe, directory, task.program,
-                       vars=[variable for variable in persistable if any(name in variable.name for name in BILM)
-                             or variable.name.startswith('learning_rate')])
+    persistable = [variable for variable in task.program.list_vars() if variable.persistable]
+    save_vars(task.exe, directory, task.program,
+              vars=[variable for variable in persistable if any(name in variable.name for name in BILM)
+                    or variable.name.startswith('learning_rate')])
     assert {'learning_rate_0', 'lstmp_0.w_0_moment1_0'} <= set(os.listdir(directory))
     return directory, {name: task.values[name] for name in BILM}
 
@@ -285,14 +293,14 @@ def test_init_pretraining_params_leaves_the_rest_alone(published):
     with fluid.scope_guard(fluid.Scope()):
         main, startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(main, startup), fluid.unique_name.guard():
-            word = fluid.data('word', shape=[None, 1], dtype='int64', lod_level=1)
+            word = bilm.data('word', shape=[None, 1], dtype='int64', lod_level=1)
             fluid.optimizer.Adam(0.007).minimize(tagger(word))
         exe = fluid.Executor(fluid.CPUPlace())
         exe.run(startup)
 
         def state():
             return {variable.name: np.array(fluid.global_scope().find_var(variable.name).get_tensor())
-                    for variable in main.list_vars() if fluid.io.is_persistable(variable)}
+                    for variable in main.list_vars() if variable.persistable}
 
         before = state()
         assert bilm.init_pretraining_params(exe, directory, main) == sorted(BILM)
@@ -307,23 +315,30 @@ import os, sys
 import numpy as np
 import paddle
 import paddle.fluid as fluid
-import paddle.fluid.layers as layers
 {imports}
 if hasattr(paddle, 'enable_static'):
     paddle.enable_static()
 directory = sys.argv[1]
-word = fluid.layers.data(name='word', shape=[1], dtype='int64', lod_level=1)
+if hasattr(fluid, 'data'):
+    import paddle.fluid.layers as layers
+    concat, load_vars = layers.concat, fluid.io.load_vars
+    word = layers.data(name='word', shape=[1], dtype='int64', lod_level=1)
+else:
+    import paddle.fluid.layers as layers
+    concat = lambda input, axis: paddle.concat(input, axis)
+    load_vars = paddle.static.load_vars
+    word = paddle.static.data(name='word', shape=[-1, 1], dtype='int64', lod_level=1)
 word_embedding = layers.embedding(input=word, size=[23, 4])
 elmo_embedding = emb(word{config})
 elmo_enc = elmo_encoder(elmo_embedding{config})
-word_embedding = layers.concat(input=[elmo_enc, word_embedding], axis=1)
+word_embedding = concat(input=[elmo_enc, word_embedding], axis=1)
 exe = fluid.Executor(fluid.CPUPlace())
 exe.run(fluid.default_startup_program())
 
 def if_exist(var):
     return os.path.exists(os.path.join(directory, var.name))
 
-fluid.io.load_vars(executor=exe, dirname=directory, main_program=fluid.default_main_program(), predicate=if_exist)
+load_vars(executor=exe, dirname=directory, main_program=fluid.default_main_program(), predicate=if_exist)
 ids = fluid.create_lod_tensor(np.array([[5], [6], [7], [9]], dtype='int64'), [[3, 1]], fluid.CPUPlace())
 result, = exe.run(feed={{'word': ids}}, fetch_list=[elmo_enc], return_numpy=False)
 np.save(sys.argv[2], np.array(result))
@@ -349,7 +364,7 @@ def test_the_documented_calls_with_bilm_alone_in_a_directory(published, tmpdir):
 def test_the_documented_calls_without_any_option():
     """The network of the published sizes is only built, as running it takes gigabytes."""
     with fluid.program_guard(fluid.Program(), fluid.Program()), fluid.unique_name.guard():
-        word = layers.data(name='word', shape=[1], dtype='int64', lod_level=1)
+        word = bilm.data('word', shape=[None, 1], dtype='int64', lod_level=1)
         elmo_enc = bilm.elmo_encoder(bilm.emb(word))
         assert elmo_enc.shape == (-1, 1024)
         shapes = {parameter.name: tuple(parameter.shape)

@@ -16,7 +16,8 @@ import pytest
 from project import ROOT
 from helpers import run_command
 
-TOOLS = 'cat cp dirname env grep ls mkdir rm sed tail touch'.split()
+TOOLS = 'cat cp cut dirname du env grep ln ls mkdir rm sed sleep sort tail touch tr wc'.split()
+NO_GPU = 'NOTICE: this runs on the CPU: '
 
 # A stand-in: it logs its arguments. It has fluid if NAME.fluid is beside it; `pip install -r` makes that file.
 PYTHON = '''#!/bin/sh
@@ -35,10 +36,12 @@ case "$*" in
         [ -z "$NO_PIP" ] || { echo "No matching distribution" >&2; exit 1; }
         [ -n "$NO_FLUID" ] || echo cuda=False >"$0.fluid"
         case $KILLED_IN in pip) kill -9 $PPID ;; esac
-        case $* in *requirements/gpu*) : >"$HOME/gpu_wheel" ;; esac ;;
+        case $* in *requirements/gpu* | *cpu-2.5*) : >"$HOME/gpu_wheel" ;; esac ;;
     "-m pip show paddlepaddle") [ ! -e "$HOME/gpu_wheel" ] ;;
     "-m pip show paddlepaddle-gpu") [ -e "$HOME/gpu_wheel" ] ;;
     "-m pip uninstall "*) rm -f "$HOME/gpu_wheel" ;;
+    *check_gpu.py) [ -z "$NO_CUDA" ] || { echo "OSError: libcudnn.so: $NO_CUDA" >&2; exit 1; } ;;
+    *"-m pip --version") [ -z "$NO_PIP" ] ;;
     "-c import pytest") [ -z "$NO_PYTEST" ] ;;
     *) for word; do echo "argument $word"; done; env ;;
 esac
@@ -57,7 +60,7 @@ class Machine(object):
                 os.path.join(self.root, name) for name in ('requirements', 'scripts', 'tests')]:
             os.makedirs(path)
         for name in ['run.sh', 'scripts/env.sh', 'tests/run.sh'] + ['requirements/%s.txt' % name for name in (
-                'base', 'cpu', 'gpu', 'gpu-2.4', 'tests')]:
+                'base', 'cpu', 'cpu-2.5', 'gpu-cuda10', 'gpu-cuda11', 'gpu-2.4', 'tests')]:
             shutil.copy(os.path.join(ROOT, name), os.path.join(self.root, name))
         for tool in TOOLS:
             path = subprocess.check_output(['sh', '-c', 'command -v ' + tool]).decode('utf-8').strip()
@@ -210,9 +213,9 @@ def test_no_python_at_all_is_one_line(machine, pip):
 
 
 def test_an_environment_of_another_version_is_left_alone(machine):
-    python = machine.python(machine.venv + '/bin/python', '3.11')
+    python = machine.python(machine.venv + '/bin/python', '3.12')
     machine.python('python3.8', '3.8')
-    assert machine.run('run.sh').failed(machine.venv, '3.11')
+    assert machine.run('run.sh').failed(machine.venv, '3.12')
     assert os.path.exists(python)
 
 
@@ -253,21 +256,127 @@ def test_a_fluid_that_cannot_be_imported_is_one_line(machine):
     assert machine.run('run.sh', NO_FLUID='yes').failed(machine.venv, 'ImportError: no paddle')
 
 
-def test_the_wheel_follows_the_device(machine):
+@pytest.fixture
+def smi(machine):
+    """Adds an nvidia-smi: a function of compute capabilities (None: an old driver), the driver, and the name."""
+    def add(capabilities, driver='525.85.12', name='NVIDIA'):
+        answer = 'exit 2' if capabilities is None else 'printf "%s\n"' % '\n'.join(capabilities.split())
+        machine.script('nvidia-smi', '#!/bin/sh\ncase $* in *compute_cap*) %s ;; *name*) echo "%s" ;; *) echo "%s" ;; '
+                       'esac\n' % (answer, name, driver))
+    return add
+
+
+@pytest.mark.parametrize('name, capabilities, driver, wheel, version', [
+    ('V100', '7.0', '450.80.02', 'gpu-cuda11', '3.11'), ('T4', '7.5', '525.85.12', 'gpu-cuda11', '3.11'),
+    ('A100', '8.0', '525.85.12', 'gpu-cuda11', '3.11'), ('RTX 4090', '8.9 8.6', '535.1', 'gpu-cuda11', '3.11'),
+    ('NVIDIA A100-SXM4', None, '470.57.02', 'gpu-cuda11', '3.11'), ('H100', '9.0', '535.1', 'cpu', '3.8'),
+    ('RTX 5090', '12.0', '570.1', 'cpu', '3.8'), ('Tesla K80', None, '470.57.02', 'cpu', '3.8'),
+    ('T4', '7.5', '418.1', 'cpu', '3.8'), ('two kinds', '6.1 8.6', '535.1', 'cpu', '3.8')])
+def test_the_wheel_follows_the_gpu(machine, smi, name, capabilities, driver, wheel, version):
+    for python in ('3.8', '3.11'):
+        machine.python('python' + python, python)
+    smi(capabilities, driver, name)
+    machine.run('run.sh')
+    assert '-m pip install -r %s/requirements/%s.txt' % (machine.root, wheel) in machine.calls
+    assert '/python%s -m venv' % version in machine.calls
+    assert machine.variable('DEVICE') == ('cpu' if wheel == 'cpu' else 'gpu')
+    assert (NO_GPU in machine.out) == (wheel == 'cpu') and not machine.err
+    if wheel == 'cpu':  # demanded, the GPU is an error
+        assert machine.run('run.sh', '--use_gpu', 'True').failed('--use_gpu True: ')
+
+
+def test_one_gpu_in_a_process(machine, smi):
+    machine.python('python3.11', '3.11')
+    smi('8.0 8.0')
+    assert 'GPU 0 is used' in machine.run('run.sh').out and machine.variable('CUDA_VISIBLE_DEVICES') == '0'
+    assert machine.run('run.sh', CUDA_VISIBLE_DEVICES='1').variable('CUDA_VISIBLE_DEVICES') == '1'
+
+
+def test_cuda_10_where_its_libraries_are(machine, smi):
     machine.python('python3.8', '3.8')
-    machine.script('nvidia-smi', '#!/bin/sh\n')
+    libraries = os.path.join(machine.directory, 'cuda')
+    smi('6.1', '418.1', 'GTX 1080')
+    for name in ('libcudart.so.10.0', 'libcudnn.so.7'):
+        assert 'libcudnn.so.7' in machine.run('run.sh', LD_LIBRARY_PATH=libraries).out
+        machine.script(os.path.join(libraries, name), '')
+    assert machine.run('run.sh', LD_LIBRARY_PATH='/none:' + libraries).variable('DEVICE') == 'gpu'
+    assert 'requirements/gpu-cuda10.txt' in machine.calls and NO_GPU not in machine.out
+
+
+def test_requirements_of_the_user_on_a_gpu(machine, smi):
+    machine.python('python3.10', '3.10')
+    smi('6.1')
+    wanted = os.path.join(machine.root, 'requirements', 'gpu-2.4.txt')
+    assert machine.run('run.sh', REQUIREMENTS=wanted).variable('DEVICE') == 'gpu' and wanted in machine.calls
+
+
+def test_only_the_visible_gpus_are_asked_for(machine):
+    machine.python('python3.11', '3.11')
+    machine.script('nvidia-smi', '#!/bin/sh\ncase $* in *driver*) echo 525.1 ;; "-i 1 "*) echo 8.6 ;; *) echo 6.1 ;; '
+                   'esac\n')
+    assert machine.run('run.sh', CUDA_VISIBLE_DEVICES='1').variable('DEVICE') == 'gpu'
+
+
+def test_an_nvidia_smi_that_fails(machine):
+    machine.python('python3.8', '3.8')
+    machine.script('nvidia-smi', '#!/bin/sh\necho "NVIDIA-SMI has failed"; exit 9\n')
+    assert machine.run('run.sh').variable('DEVICE') == 'cpu'
+    assert NO_GPU + 'nvidia-smi fails (NVIDIA-SMI has failed)' in machine.out
+    assert NO_GPU not in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').out
+
+
+def test_a_cuda_library_that_does_not_load(machine, smi):
+    machine.python('python3.11', '3.11')
+    smi('8.6')
+    machine.run('run.sh', NO_CUDA='cannot open')
+    assert machine.variable('DEVICE') == 'cpu' and NO_GPU + 'OSError: libcudnn.so: cannot open' in machine.out
+    assert machine.run('run.sh', '--use_gpu=True', NO_CUDA='x').failed('--use_gpu True: OSError: libcudnn.so: x')
+    assert machine.run('run.sh').variable('DEVICE') == 'gpu'
+
+
+def test_the_libraries_of_the_wheels_are_linked_for_paddle(machine, smi):
+    machine.python('python3.11', '3.11')
+    packages = os.path.join(machine.venv, 'lib/python3.11/site-packages')
+    machine.python(machine.venv + '/bin/python', '3.11')
+    machine.script(os.path.join(packages, 'nvidia/cudnn/lib/libcudnn.so.8'), 'library')
+    os.makedirs(os.path.join(packages, 'paddle/libs'))
+    smi('8.0')
+    assert not machine.run('run.sh').code
+    for name in ('libcudnn.so', 'libcudnn.so.8'):
+        with io.open(os.path.join(packages, 'paddle/libs', name), encoding='utf-8') as library:
+            assert library.read() == 'library'
+
+
+def test_the_wheel_follows_the_device(machine, smi):
+    machine.python('python3.8', '3.8')
+    smi('7.5')
     machine.run('run.sh', CUDA_VISIBLE_DEVICES='')
     assert 'requirements/cpu.txt' in machine.calls and 'uninstall' not in machine.calls
     assert '-m pip' not in machine.run('run.sh', CUDA_VISIBLE_DEVICES='-1').calls
     assert machine.variable('DEVICE') == 'cpu'
     machine.run('run.sh', CUDA_VISIBLE_DEVICES='1')
     uninstalled = machine.calls.index('uninstall -y paddlepaddle paddlepaddle-gpu')
-    assert machine.calls.index('requirements/gpu.txt') > uninstalled
+    assert machine.calls.index('requirements/gpu-cuda11.txt') > uninstalled
     assert machine.variable('DEVICE') == 'gpu' and machine.variable('CUDA_VISIBLE_DEVICES') == '1'
     assert '-m pip' not in machine.run('run.sh').calls
     assert 'uninstall' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
     machine.run('run.sh', KILLED_IN='pip')  # killed while the GPU wheel was installed: the CPU wheel may be damaged
     assert '-m pip install' in machine.run('run.sh', CUDA_VISIBLE_DEVICES='').calls
+
+
+@pytest.mark.parametrize('version', ['3.9', '3.10', '3.11'])
+def test_a_newer_python_alone_gets_fluid_2_5(machine, version):
+    python = machine.python('python' + version, version)
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    assert python + ' -m venv' in machine.calls and 'requirements/cpu-2.5.txt' in machine.calls
+    assert '540 MB to download' in machine.out
+    assert '-m pip' not in machine.run('run.sh').calls
+
+
+def test_a_python_without_pip_and_venv_is_one_line(machine):
+    machine.python('python3.11', '3.11')
+    assert machine.run('run.sh', NO_VENV='yes', NO_PIP='yes').failed('apt-get install python3-venv python3-pip')
+    assert not os.path.exists(machine.venv) and not os.path.exists(machine.venv + '.making')
 
 
 def test_other_requirements(machine):
@@ -285,7 +394,7 @@ def test_other_requirements(machine):
                                                ('True', 'exit 9', 'cpu')])
 def test_the_gpu_is_used_where_smi_and_fluid_know_it(machine, cuda, smi, device):
     machine.python('python', '3.8', 'cuda=' + cuda)
-    machine.script('nvidia-smi', '#!/bin/sh\n%s\n' % smi)
+    machine.script('nvidia-smi', '#!/bin/sh\ncase $* in *driver*) echo 525.1 ;; *) echo 8.0 ;; esac\n%s\n' % smi)
     assert machine.run('run.sh').variable('DEVICE') == device
     assert machine.arguments[machine.arguments.index('--use_gpu') + 1] == str(device == 'gpu')
     assert ('4096' in machine.arguments) == (device == 'gpu')

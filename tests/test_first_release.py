@@ -12,6 +12,7 @@ import os
 import zipfile
 
 import numpy as np
+import paddle
 import paddle.fluid as fluid
 import pytest
 
@@ -50,6 +51,9 @@ def compare(saved, prefix, directory):
         np.testing.assert_allclose(found, saved[name], atol=1e-5, err_msg=name)
 
 
+DROPOUT = pytest.mark.skipif(paddle.__version__ >= '2', reason='fluid 2 draws other dropout masks')
+
+
 def lines(path):
     with io.open(path, encoding='utf-8') as handle:
         return handle.read().splitlines()
@@ -61,14 +65,19 @@ def tag(directory):
     return [' '.join('%s/%s' % pair for pair in words) for words in found]
 
 
+@DROPOUT
 def test_pretraining_goes_on(saved):
     train.train(args.parse_args(PRETRAINING.split()))
     compare(saved, 'pretraining.', 'checkpoints/000008')
     compare(saved, 'optimizer.', 'checkpoints/000008/optimizer')
 
 
-def test_a_tagger_tags_and_its_training_goes_on(saved):
+def test_a_tagger_tags(saved):
     assert tag('model') == lines('tagged.txt')
+
+
+@DROPOUT
+def test_the_training_of_a_tagger_goes_on(saved):
     with fluid.scope_guard(fluid.Scope()):
         lac_train.train(lac_train.parse_args(TAGGER.split()))
     compare(saved, 'tagger.', 'model/network')

@@ -50,7 +50,7 @@ def archive(version):
     return os.path.join(ROOT, 'tests', 'fluid_%s.zip' % version)
 
 
-@pytest.mark.parametrize('version', ['1.8.5', '2.4.2'])
+@pytest.mark.parametrize('version', ['1.8.5', '2.4.2', '2.5.2'])
 def test_a_checkpoint_of_any_release_gives_the_same(corpus, version):
     with zipfile.ZipFile(archive(version)) as saved:
         saved.extractall(str(corpus.directory))

@@ -20,6 +20,7 @@ from project import ROOT
 from helpers import refused, run_command, write_lines
 import bilm
 from elmo import runlog
+from elmo.release import save_vars
 from elmo.text import InputError, Vocabulary
 from lac_finetune import tagger, train
 from lac_finetune.evaluation import Score
@@ -55,7 +56,7 @@ def make_elmo(directory, vocabulary, **changed):
     exe = fluid.Executor(fluid.CPUPlace())
     with fluid.scope_guard(fluid.Scope()):
         exe.run(startup)
-        fluid.io.save_vars(exe, str(directory), main, vars=main.all_parameters())
+        save_vars(exe, str(directory), main, vars=main.all_parameters())
     write_lines(directory.join('bilm.json'), [json.dumps(config)])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from project import ROOT
-from helpers import last, run, run_command, same
+from helpers import SEVERAL_DEVICES, last, run, run_command, same
 from elmo import checkpoint
 from elmo.evaluator import Evaluator
 from elmo.signals import Stop
@@ -40,7 +40,7 @@ def damage(path):
         handle.write(bytes(bytearray([bytearray(byte)[0] ^ 1])))
 
 
-@pytest.mark.parametrize('num_devices', ['1', '2'])
+@pytest.mark.parametrize('num_devices', ['1', pytest.param('2', marks=SEVERAL_DEVICES)])
 @pytest.mark.parametrize('flags', [{}, SAMPLED, {'optim': 'adam', 'learning_rate': 0.01}])
 def test_a_resumed_run_equals_one_never_stopped(corpus, monkeypatch, num_devices, flags):
     monkeypatch.setenv('CPU_NUM', num_devices)
@@ -126,7 +126,7 @@ def test_a_signal_ends_the_step_and_saves(corpus, capsys, monkeypatch, number):
     assert same(last(corpus, 'whole'), last(corpus))
 
 
-@pytest.mark.parametrize('num_devices', ['1', '2'])
+@pytest.mark.parametrize('num_devices', ['1', pytest.param('2', marks=SEVERAL_DEVICES)])
 def test_a_signal_in_an_evaluation_leaves_it_for_later(corpus, capsys, monkeypatch, num_devices):
     def interrupted(self):
         os.kill(os.getpid(), signal.SIGTERM)

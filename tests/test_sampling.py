@@ -9,7 +9,8 @@ import paddle.fluid as fluid
 import pytest
 from six.moves import range
 
-from helpers import CONFIG, SENTENCES, Model, losses_of_steps, parameters, refused_training, run, write_lines
+from helpers import (SEVERAL_DEVICES, CONFIG, SENTENCES, Model, losses_of_steps, parameters, refused_training, run,
+                     write_lines)
 from args import parse_args
 import bilm
 from elmo.sampling import Candidates, LogUniformSampler
@@ -166,6 +167,7 @@ def test_only_the_rows_in_use_are_updated(corpus, optim):
     assert not operators & {'expand', 'one_hot', 'softmax', 'softmax_with_cross_entropy'}
 
 
+@SEVERAL_DEVICES
 @pytest.mark.parametrize('optim', ['adagrad', 'adam'])
 def test_several_devices_train_alike(corpus, monkeypatch, optim):
     flags = {'optim': optim, 'learning_rate': 0.2 if optim == 'adagrad' else 0.01, 'sample_softmax': True,

@@ -11,7 +11,7 @@ import numpy as np
 import paddle.fluid as fluid
 import pytest
 
-from helpers import log_lines, losses_of_steps, parameters, random_sentences, run, same, write_lines
+from helpers import SEVERAL_DEVICES, log_lines, losses_of_steps, parameters, random_sentences, run, same, write_lines
 from args import parse_args
 import bilm
 from elmo import checkpoint
@@ -25,6 +25,7 @@ import train
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 
 
+@SEVERAL_DEVICES
 @pytest.mark.parametrize('flags', [{'optim': 'adagrad', 'learning_rate': 0.2}, {'optim': 'adam', 'learning_rate': 0.01},
                                    {'optim': 'adam', 'learning_rate': 0.01, 'linear_decay': True}])
 def test_1_2_4_and_8_devices_train_alike(corpus, monkeypatch, flags):
@@ -36,6 +37,7 @@ def test_1_2_4_and_8_devices_train_alike(corpus, monkeypatch, flags):
         np.testing.assert_allclose(several, one, atol=1e-4)
 
 
+@SEVERAL_DEVICES
 def test_a_device_without_a_sentence_counts_nothing(corpus, monkeypatch, tmpdir):
     shutil.rmtree(corpus.train_path)
     os.mkdir(corpus.train_path)
@@ -109,7 +111,7 @@ def test_log_epochs_and_best(corpus, capsys):
     assert abs(state['best_dev_perplexity'] - perplexities[-1]) < 0.01
 
 
-@pytest.mark.parametrize('num_devices', ['1', '2'])
+@pytest.mark.parametrize('num_devices', ['1', pytest.param('2', marks=SEVERAL_DEVICES)])
 def test_same_seed_same_run(corpus, capsys, monkeypatch, num_devices):
     monkeypatch.setenv('CPU_NUM', num_devices)
     runs = []
@@ -121,6 +123,7 @@ def test_same_seed_same_run(corpus, capsys, monkeypatch, num_devices):
     assert runs[0][0] != runs[2][0]
 
 
+@SEVERAL_DEVICES
 def test_dropout_masks_change_every_step(corpus):
     args = parse_args(corpus.flags())
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=20, embed_size=4, hidden_size=6)
@@ -174,7 +177,7 @@ def test_going_on_from_a_checkpoint_equals_a_run_never_stopped(corpus, capsys):
     assert same(*[parameters(checkpoint.find(str(corpus.directory.join(name)))) for name in ('whole', 'parts')])
 
 
-@pytest.mark.parametrize('num_devices', ['1', '2'])
+@pytest.mark.parametrize('num_devices', ['1', pytest.param('2', marks=SEVERAL_DEVICES)])
 def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num_devices):
     monkeypatch.setenv('CPU_NUM', num_devices)
     run(corpus, max_epoch=6, learning_rate=0.5)
@@ -227,7 +230,7 @@ def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
     assert '--max_epoch 1 there, 2 here' in str(error.value)
 
 
-@pytest.mark.parametrize('num_devices', ['1', '3'])
+@pytest.mark.parametrize('num_devices', ['1', pytest.param('3', marks=SEVERAL_DEVICES)])
 def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
     run(corpus, max_epoch=2)
     directory = checkpoint.find(str(corpus.directory.join('checkpoints')))
