@@ -193,29 +193,38 @@ def _lstmp(x, direction, layer, parameters):
     return outputs['Projection']
 
 
-def _encode(x, direction, parameters, dropout):
-    """The LSTM layers of one direction over the embedded sentence x, float32 LoD [N, embed_size].
+def _encode(inputs, parameters, dropouts):
+    """The LSTM layers of both directions.
 
-    Returns the outputs of layers 1..L, after the residual connection, in reading order; same shape as x.
-    `dropout` is a function applied to each layer's input.
+    They stand in the program layer by layer. fluid 2.5 runs random operators, such as dropout, in the order of the
+    program: with one direction behind the other they would not run side by side.
+
+    Args:
+        inputs: the embedded sentences that each direction reads, float32 LoD [N, embed_size] each.
+        dropouts: for each direction a function that is applied to each layer's input.
+
+    Returns:
+        For each direction a list of the outputs of layers 1..L, after the residual connection, in reading order. Each
+        has the shape of the input.
     """
-    outputs = []
+    inputs, outputs = list(inputs), ([], [])
     for layer in range(1, parameters.config['num_layers'] + 1):
-        x = dropout(x)
-        projection = _lstmp(x, direction, layer, parameters)
-        x = projection if layer == 1 else ops.elementwise_add(projection, x)
-        outputs.append(x)
+        for number, direction in enumerate(DIRECTIONS):
+            x = dropouts[number](inputs[number])
+            projection = _lstmp(x, direction, layer, parameters)
+            inputs[number] = projection if layer == 1 else ops.elementwise_add(projection, x)
+            outputs[number].append(inputs[number])
     return outputs
 
 
 class SeededDropout(object):
     """Dropout whose masks follow from fed seeds: fresh in each step, and the same when a run is repeated.
 
-    fluid's own dropout offers one of both. Each use takes the next element of `seeds`, int32 [uses].
+    fluid's own dropout offers one of both. Each use takes the next element of `seeds`, int32 [uses], from `first` on.
     """
 
-    def __init__(self, rate, seeds):
-        self.rate, self.seeds, self.used = rate, seeds, 0
+    def __init__(self, rate, seeds, first=0):
+        self.rate, self.seeds, self.used = rate, seeds, first
 
     def __call__(self, x):
         helper = LayerHelper('dropout')
@@ -231,6 +240,17 @@ class SeededDropout(object):
 def num_dropout_seeds(config):
     """How many seeds language_model needs: one for each layer's input and the last output of each direction."""
     return len(DIRECTIONS) * (config['num_layers'] + 1)
+
+
+def _dropouts(rate, config):
+    """A SeededDropout for each direction, fed with `dropout_seeds`."""
+    number = num_dropout_seeds(config)
+    seeds = data('dropout_seeds', [number], dtype='int32')
+    return [SeededDropout(rate, seeds, first) for first in range(0, number, number // len(DIRECTIONS))]
+
+
+def _same(x):
+    return x
 
 
 def _constant(x):
@@ -323,11 +343,7 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
     """
     tokens = data('tokens', shape=[None, 1], dtype='int64', lod_level=1)
     next_tokens = data('next_tokens', shape=[None, 1], dtype='int64', lod_level=1)
-    if dropout:
-        drop = SeededDropout(dropout, data('dropout_seeds', [num_dropout_seeds(config)], dtype='int32'))
-    else:
-        def drop(x):
-            return x
+    drops = _dropouts(dropout, config) if dropout else [_same, _same]
     parameters = _Parameters(config, random_seed=random_seed)
     helper = LayerHelper('softmax')
     weight, bias = [parameters.create(helper, name) for name in SOFTMAX_PARAMETERS]
@@ -348,9 +364,10 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
                                     data('sample_log_counts', shape=[None, 1], dtype='float32')))
     else:
         parts = _softmax_rows(weight, ops.reshape(bias, [-1, 1]))
+    encoded = _encode([_embedding(read, parameters) for read in (tokens, next_tokens)], parameters, drops)
     losses = []
-    for direction, read, predicted in (('fw', tokens, next_tokens), ('bw', next_tokens, tokens)):
-        hidden = drop(_encode(_embedding(read, parameters), direction, parameters, drop)[-1])
+    for layers, drop, predicted in zip(encoded, drops, (next_tokens, tokens)):
+        hidden = drop(layers[-1])
         log_counts, missed = [data(predicted.name + part, shape=[None, 1], dtype='float32') if sampled else None
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
@@ -396,8 +413,8 @@ def _encode_sentences(embedding, parameters):
     bos, eos = [ops.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
                 for key in ('bos_id', 'eos_id')]
     # The forward direction needs no </S> after the last token, the backward one no <S> before the first.
-    fw = _encode(ops.sequence_concat([bos, embedding]), 'fw', parameters, lambda x: x)
-    bw = _encode(ops.sequence_concat([embedding, eos]), 'bw', parameters, lambda x: x)
+    fw, bw = _encode([ops.sequence_concat([bos, embedding]), ops.sequence_concat([embedding, eos])], parameters,
+                     [_same, _same])
     fw = [ops.sequence_slice(output, offset=ones, length=lengths) for output in fw]
     bw = [ops.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
     return [ops.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]

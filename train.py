@@ -360,25 +360,35 @@ def serve(job, program, path):
 
 
 def train(args):
-    """Trains as the flags say. With --on_nan skip it goes back to the last checkpoint and leaves out what failed."""
-    job, skipped = Job(args), []
+    """Trains as the flags say."""
+    job = Job(args)
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
         path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from
         config = job.network_config(path or job.init_from)
         print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
                  config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens))
-        while True:
-            try:
-                return run(job, config, path, skipped)
-            except NotFinite as error:
-                skipped.append(error.step)
-                path = checkpoint.newest_whole(job.directory) or path
-            if args.on_nan == 'stop' or len(skipped) > MAX_SKIPPED:
-                raise InputError('step %d: a loss or gradient is not finite; the checkpoint before it is %s. Lower '
-                                 '--learning_rate, or leave such batches out with --on_nan skip (at most %d)'
-                                 % (skipped[-1], path or 'none', MAX_SKIPPED))
-            print('going back to %s to leave out step %d, %d so far' % (path or 'the start', skipped[-1], len(skipped)))
+        run_until_finite(job, config, path)
+
+
+def run_until_finite(job, config, path):
+    """Runs from the checkpoint at `path` or the start on. After a failure --on_nan skip goes back to the last
+    checkpoint and leaves out the step that failed.
+
+    InputError without --on_nan skip, or after MAX_SKIPPED failures.
+    """
+    skipped = []
+    while True:
+        try:
+            return run(job, config, path, skipped)
+        except NotFinite as error:
+            skipped.append(error.step)
+            path = checkpoint.newest_whole(job.directory) or path
+        if job.args.on_nan == 'stop' or len(skipped) > MAX_SKIPPED:
+            raise InputError('step %d: a loss or gradient is not finite; the checkpoint before it is %s. Lower '
+                             '--learning_rate, or leave such batches out with --on_nan skip (at most %d)'
+                             % (skipped[-1], path or 'none', MAX_SKIPPED))
+        print('going back to %s to leave out step %d, %d so far' % (path or 'the start', skipped[-1], len(skipped)))
 
 
 if __name__ == '__main__':

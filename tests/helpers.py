@@ -211,4 +211,5 @@ class Model(object):
 
     def layer_outputs(self):
         """Names of the projections of fw layers 1, 2, then bw layers 1, 2, before the residual connection."""
-        return [op.output('Projection')[0] for op in self.program.global_block().ops if op.type == 'lstmp']
+        layers = [op for op in self.program.global_block().ops if op.type == 'lstmp']
+        return [op.output('Projection')[0] for op in sorted(layers, key=lambda op: op.attr('is_reverse'))]

@@ -418,6 +418,13 @@ def test_run_passes_arguments_on(fluid_machine):
         fluid_machine.root + '/train.py', '--train_path', fluid_machine.root + '/data/train/*']
 
 
+@pytest.mark.parametrize('flag', ['--init_from', '--load_pretraining_params'])
+def test_run_leaves_the_sizes_to_a_checkpoint(fluid_machine, flag):
+    assert '--hidden_size' in fluid_machine.run('run.sh').arguments
+    arguments = fluid_machine.run('run.sh', flag, 'checkpoints').arguments
+    assert '--hidden_size' not in arguments and '--embed_size' not in arguments and '--batch_size' in arguments
+
+
 def test_all_tests_or_those_named(fluid_machine):
     tests = os.path.join(fluid_machine.root, 'tests')
     assert fluid_machine.run('tests/run.sh', '-k', 'a b').arguments == ['-m', 'pytest', '-k', 'a b', tests]
