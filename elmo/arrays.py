@@ -47,12 +47,17 @@ def import_h5py():
     return h5py
 
 
-def open_parameter(path):
-    """The parameter in a file of fluid.io.save_vars, float32 on disk; InputError if the file is not a whole one."""
+def shape_on_disk(path):
+    """The shape of the parameter in a file of fluid.io.save_vars; InputError if the file is not a whole one."""
     try:
-        shape = bilm.read_shape(path)
+        return bilm.read_shape(path)
     except bilm.CheckpointError as error:
         raise InputError('%s; take another checkpoint' % error)
+
+
+def open_parameter(path):
+    """The parameter in a file of fluid.io.save_vars, float32 on disk; InputError if the file is not a whole one."""
+    shape = shape_on_disk(path)
     return np.memmap(path, dtype='<f4', mode='r', offset=os.path.getsize(path) - 4 * int(np.prod(shape)), shape=shape)
 
 

@@ -22,6 +22,7 @@ import paddle.fluid as fluid
 
 import bilm
 from elmo import manifest
+from elmo.arrays import shape_on_disk
 from elmo.files import new_directory, read_json, replacing, write_json
 from elmo.release import load_vars, save_vars
 from elmo.text import InputError
@@ -247,10 +248,7 @@ def load_variables(exe, path, part, program, variables):
     directory = os.path.join(path, part)
     manifest.check(path, [os.path.join(part, variable.name) for variable in variables])
     for variable in variables:
-        try:
-            shape = bilm.read_shape(os.path.join(directory, variable.name))
-        except bilm.CheckpointError as error:
-            raise InputError('%s; take another checkpoint' % error)
+        shape = shape_on_disk(os.path.join(directory, variable.name))
         if shape != tuple(variable.shape):
             raise InputError('%s: has shape %s, needed is %s'
                              % (os.path.join(directory, variable.name), list(shape), list(variable.shape)))

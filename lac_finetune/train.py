@@ -121,6 +121,25 @@ def make_examples(sentences, units, max_length):
     return examples, labels
 
 
+def training_program(sizes, labels, args):
+    """The program of a step, one optimizer update.
+
+    Args:
+        sizes, labels: see network.training.
+        args: the flags base_learning_rate, dropout and random_seed.
+
+    Returns:
+        (program, startup program, loss, what the optimizer keeps between steps)
+    """
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup), fluid.unique_name.guard():
+        loss = network.training(sizes, labels, args.dropout, args.random_seed)
+        rate = release.create_global_var([1], args.base_learning_rate, 'float32', persistable=True, name=LEARNING_RATE)
+        clip = release.GradientClipByGlobalNorm(5.)
+        fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip).minimize(loss)
+    return program, startup, loss, checkpoint.optimizer_variables(program)
+
+
 class Job(object):
     """The parts of a run that do not change during training: flags, device, sentences, sizes, directories.
 
@@ -183,6 +202,7 @@ class Trainer(object):
         self.job, self.args = job, job.args
         units = Units(job.vocabulary)
         self.examples, self.labels = make_examples(job.train, units, self.args.max_sentence_length)
+        self.lengths = [len(example.ids) for example in self.examples]
         self.sizes = dict(job.sizes, num_labels=len(self.labels))
         self._build()
         self._load()
@@ -191,22 +211,14 @@ class Trainer(object):
                                  self.args.max_sentence_length)
         self.tagger = tagger.Tagger(decoder, units, self.labels)
         fixed = {name: getattr(self.args, name) for name in FIXED}
-        fixed.update(train_units=sum(len(example.ids) for example in self.examples), elmo_checkpoint=job.elmo)
+        fixed.update(train_units=sum(self.lengths), elmo_checkpoint=job.elmo)
         self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
                       'learning_rate': self.args.base_learning_rate}
         self.saver = checkpoint.Saver(self.exe, self.program, self.optimizer_variables, job.checkpoints, keep=1)
 
     def _build(self):
-        """The training program: one optimizer update a step."""
-        args = self.args
-        self.program, startup = fluid.Program(), fluid.Program()
-        with fluid.program_guard(self.program, startup), fluid.unique_name.guard():
-            loss = network.training(self.sizes, self.labels, args.dropout, args.random_seed)
-            rate = release.create_global_var([1], args.base_learning_rate, 'float32', persistable=True,
-                                             name=LEARNING_RATE)
-            clip = release.GradientClipByGlobalNorm(5.)
-            fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip).minimize(loss)
-            self.optimizer_variables = checkpoint.optimizer_variables(self.program)
+        """The training program and what runs it, with initial values in the scope."""
+        self.program, startup, loss, self.optimizer_variables = training_program(self.sizes, self.labels, self.args)
         self.exe = fluid.Executor(self.job.place)
         self.exe.run(startup)
         self.loss = loss.name
@@ -243,7 +255,7 @@ class Trainer(object):
     def batches(self):
         """Yields the feed of each step of an epoch. The order and the dropout follow from the seed and the epoch."""
         args, random = self.args, np.random.RandomState((self.args.random_seed, self.state['epoch']))
-        for batch in length_buckets([len(example.ids) for example in self.examples], args.batch_tokens, random):
+        for batch in length_buckets(self.lengths, args.batch_tokens, random):
             feed = network.feed([self.examples[index].ids for index in batch], self.job.place, self.elmo_layers)
             feed['target'] = devices.ids_tensor([self.examples[index].labels for index in batch], self.job.place)
             if args.dropout:
@@ -254,8 +266,7 @@ class Trainer(object):
     def train_epoch(self):
         """Trains an epoch, with a log line every log_interval steps; returns the number of the last step."""
         args, step, epoch = self.args, self.state['step'], self.state['epoch'] + 1
-        lengths = [len(example.ids) for example in self.examples]
-        total = args.max_epoch * len(length_buckets(lengths, args.batch_tokens))
+        total = args.max_epoch * len(length_buckets(self.lengths, args.batch_tokens))
         window, start = runlog.Window(), time.time()
         for feed in prefetch(self.batches()):
             loss = self.executor.run([self.loss], [feed])[0]

@@ -2,6 +2,8 @@
 """That fluid has a CUDA kernel for each operator of our programs. A GPU build lists its kernels on a CPU too."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import argparse
+
 import paddle.fluid as fluid
 import pytest
 
@@ -9,7 +11,7 @@ import bilm
 from args import parse_args
 from elmo.training import TrainingProgram
 from lac_finetune import network
-from lac_finetune import train as lac_train
+from lac_finetune.train import training_program
 
 pytestmark = pytest.mark.skipif(not fluid.is_compiled_with_cuda(), reason='this fluid has no CUDA kernels')
 CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7)
@@ -34,16 +36,10 @@ def built(build):
     return program
 
 
-def tagger_training(elmo):
+def tagger_programs(elmo):
     sizes = {'vocab_size': 23, 'num_labels': 3, 'word_emb_dim': 4, 'grnn_hidden_dim': 4, 'bigru_num': 2, 'elmo': elmo}
-
-    def build():
-        loss = network.training(sizes, LABELS, 0.1, 1)
-        rate = lac_train.release.create_global_var([1], 0.1, 'float32', persistable=True, name=lac_train.LEARNING_RATE)
-        clip = lac_train.release.GradientClipByGlobalNorm(5.)
-        fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip).minimize(loss)
-
-    return built(build), network.decoding_program(sizes, whole=True)[0]
+    args = argparse.Namespace(base_learning_rate=0.1, dropout=0.1, random_seed=1)
+    return training_program(sizes, LABELS, args)[0], network.decoding_program(sizes, whole=True)[0]
 
 
 def embedding():
@@ -59,7 +55,7 @@ def programs():
     yield built(lambda: bilm.language_model(CONFIG))
     yield built(embedding)
     for elmo in (CONFIG, None):
-        for program in tagger_training(elmo):
+        for program in tagger_programs(elmo):
             yield program
 
 
