@@ -32,9 +32,10 @@ class Batch(object):
         self.sources = buffered.sources[chosen]
 
 
-# What one step reads: a Batch for each device of this trainer; the number of tokens on all devices of all trainers;
-# the position after it; and how often the text has been read by then, 2.5 in the middle of the third epoch.
-GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens position epochs_read')
+# What one step reads: a Batch for each device of this trainer; the number of tokens on all devices of all trainers, and
+# on the device that has most; the position after it; and how often the text has been read by then, 2.5 in the middle of
+# the third epoch.
+GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens most_tokens position epochs_read')
 # Sentences in memory: the ids of all of them; where each begins, its length as in Batch, and its source.
 _Buffer = collections.namedtuple('_Buffer', 'ids starts lengths sources')
 
@@ -132,8 +133,10 @@ class BucketedReader(object):
                     is_last = not len(next_buffered.starts)
                     resume, end = (self.start(epoch + 1), sum(sizes)) if is_last else (following, end)
                 chosen = batches[number]
-                yield GlobalBatch([Batch(buffered, chosen[part::self.num_parts]) for part in self.my_parts],
-                                  int(buffered.lengths[chosen].sum()), resume,
+                shares = [chosen[part::self.num_parts] for part in range(self.num_parts)]
+                tokens = [int(buffered.lengths[share].sum()) for share in shares]
+                yield GlobalBatch([Batch(buffered, shares[part]) for part in self.my_parts],
+                                  sum(tokens), max(tokens), resume,
                                   epoch + (begin + (end - begin) * (number + 1) / len(batches)) / sum(sizes))
             buffered, position, following = next_buffered, following, next_following
 

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import os
 import resource
+import sys
 import time
 
 from elmo import cli  # elmo comes before fluid: it sets what fluid reads from the environment
@@ -12,7 +13,7 @@ import paddle.fluid as fluid
 
 import bilm
 from args import FIXED, SIZES, parse_args
-from elmo import checkpoint, devices, distributed, progress, rundir
+from elmo import checkpoint, collective, devices, distributed, progress, release, rundir
 from elmo.batching import prefetch
 from elmo.curves import Curves
 from elmo.evaluator import Evaluator
@@ -44,10 +45,12 @@ class Job(object):
     """
 
     def __init__(self, args):
-        self.args, self.cluster = args, distributed.cluster(args.update_method)
-        self.places = devices.places(args.use_gpu)
+        self.args, self.started, self._joined = args, None, False
+        self.cluster, self.places = distributed.cluster(args.update_method), devices.places(args.use_gpu)
         distributed.check(self.cluster, self.places)
-        devices.check_number(self.places)
+        self._starts_others = len(self.places) > 1 and not release.has_data_parallel()
+        if self._starts_others:
+            self.cluster, self.places = collective.cluster_of_devices(len(self.places)), self.places[:1]
         self.num_devices = self.cluster.num_trainers * len(self.places)
         self.vocabulary = Vocabulary(args.vocab_path)
         self._choose_softmax()
@@ -81,6 +84,21 @@ class Job(object):
             raise InputError('--save_dir %s: holds the checkpoints of another run; choose another directory, or go on '
                              'with that run by --resume' % directory)
         return directory
+
+    def start_others(self):
+        """Starts a process for each other device, where this fluid runs one device in a process."""
+        if self._starts_others:
+            values = dict(vars(self.args), save_dir=self.directory)
+            flags = [word for name, value in sorted(values.items()) if value is not None
+                     for word in ('--' + name, '%s' % value)]
+            self.started = collective.Started(self.cluster, [sys.executable, os.path.abspath(__file__)] + flags)
+
+    def join(self, watch):
+        """Joins the other processes of the cluster, where they sum the gradients by themselves."""
+        if collective.needed(self.cluster) and not self._joined:
+            watch.wait_for_all()
+            collective.join(self.cluster, self.places[0], self.args.start_timeout)
+            self._joined = True
 
     def network_config(self, path):
         """The sizes of the network: those of the flags; where a flag is not given, those of the checkpoint at `path`;
@@ -318,7 +336,9 @@ def run(job, config, path, skipped):
     """
     agreed = os.path.basename(path or job.init_from or 'start')
     failure = None
-    with fluid.scope_guard(fluid.Scope()), Stop() as stop, Watch(job.cluster, agreed, job.args.start_timeout) as watch:
+    watch = Watch(job.cluster, agreed, job.args.start_timeout, job.started)
+    with fluid.scope_guard(fluid.Scope()), Stop() as stop, watch:
+        job.join(watch)
         program = TrainingProgram(config, job.args, job.places, job.cluster)
         if job.cluster.server:
             return serve(job, program, path)
@@ -368,7 +388,10 @@ def train(args):
         print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
                  config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens))
+        job.start_others()
         run_until_finite(job, config, path)
+        if job.started:
+            job.started.wait()
 
 
 def run_until_finite(job, config, path):

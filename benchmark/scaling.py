@@ -15,10 +15,38 @@ import paddle.fluid as fluid
 import bilm
 from args import parse_args
 from benchmark import common
-from elmo import distributed
+from elmo import distributed, release
 from elmo.training import TrainingProgram
 
 GBITS = (1, 10, 25, 100)  # of networks, each way
+
+
+def training_program(args, method, cluster):
+    """The TrainingProgram of a trainer of a cluster."""
+    flags = parse_args(['--train_path', '.', '--test_path', '.', '--vocab_path', '.', '--update_method', method,
+                        '--save_dir', '.', '--sample_softmax', '%s' % bool(args.num_samples)])
+    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=args.vocab_size, embed_size=args.embed_size,
+                  hidden_size=args.hidden_size, num_layers=args.num_layers)
+    return TrainingProgram(config, flags, [fluid.CPUPlace()], cluster)
+
+
+def reduced(args):
+    """Bytes of a step where the processes sum their gradients by themselves (fluid 2.5).
+
+    Returns:
+        {'summed': bytes of the tensors that are summed, 'gathered': bytes that each trainer gives to all others}
+    """
+    cluster = distributed.Cluster('nccl2', 0, 2, ['127.0.0.1:7164', '127.0.0.1:7165'], [], None)
+    block = training_program(args, 'nccl2', cluster).whole.global_block()
+    counts = dict(summed=0, gathered=0)
+    for op in block.ops:
+        if op.type in ('c_allreduce_sum', 'c_allgather'):
+            variable = block.var(op.input('X')[0])
+            kind, rows = (('summed', args.num_samples) if op.type == 'c_allreduce_sum' else
+                          ('gathered', args.batch_size * args.num_steps))
+            shape = [rows if size < 0 else size for size in variable.shape]
+            counts[kind] += int(np.prod(shape)) * (8 if variable.dtype == fluid.core.VarDesc.VarType.INT64 else 4)
+    return counts
 
 
 def traffic(args, is_sparse=True):
@@ -30,12 +58,7 @@ def traffic(args, is_sparse=True):
     Args:
         is_sparse: False counts all gradients as dense.
     """
-    flags = parse_args(['--train_path', '.', '--test_path', '.', '--vocab_path', '.', '--update_method', 'pserver',
-                        '--save_dir', '.', '--sample_softmax', '%s' % bool(args.num_samples)])
-    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=args.vocab_size, embed_size=args.embed_size,
-                  hidden_size=args.hidden_size, num_layers=args.num_layers)
-    cluster = distributed.Cluster('pserver', 0, 2, [], ['127.0.0.1:7164'], None)
-    program = TrainingProgram(config, flags, [fluid.CPUPlace()], cluster)
+    program = training_program(args, 'pserver', distributed.Cluster('pserver', 0, 2, [], ['127.0.0.1:7164'], None))
     shapes = {parameter.name: parameter.shape for parameter in program.whole.all_parameters()}
     block = program.transpiled.program.global_block()
     tokens = args.batch_size * args.num_steps
@@ -64,6 +87,11 @@ def main():
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument('--tflops', type=float, default=15., help='matrix products of a GPU, float32')
     args = parser.parse_args()
+    if not release.has_servers():
+        counts = reduced(args)
+        print('all-reduce: %.1f MB summed; each trainer gives %.1f MB to all others'
+              % (counts['summed'] / 1e6, counts['gathered'] / 1e6))
+        return
     print('| softmax | gradients | dense, MB | rows, MB | sent to servers, MB | fetched, MB | ms of products a step |')
     print('|---|---|---:|---:|---:|---:|---:|')
     seconds = {}

@@ -34,11 +34,13 @@ def places(use_gpu=None):
     return fluid.cpu_places(int(number))
 
 
-def check_number(places):
-    """InputError if this fluid cannot run a program on so many devices at a time."""
-    if len(places) > 1 and not release.has_data_parallel():
-        raise InputError('%d devices: this PaddlePaddle runs one in a process; set CUDA_VISIBLE_DEVICES to one GPU, or '
-                         'CPU_NUM=1' % len(places))
+def places_of_one_process(use_gpu=None):
+    """As `places`; of several devices only the first, which is told, where this fluid runs one in a process."""
+    found = places(use_gpu)
+    if len(found) > 1 and not release.has_data_parallel():
+        print('this PaddlePaddle runs one device in a process: the first of %d is used' % len(found))
+        return found[:1]
+    return found
 
 
 class Executor(object):
@@ -60,7 +62,6 @@ class Executor(object):
     """
 
     def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS, cluster=None):
-        check_number(places)
         build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
         if cluster and cluster.trainers:
             build.num_trainers, build.trainer_id = cluster.num_trainers, cluster.trainer_id

@@ -23,6 +23,7 @@ from bilm import ops
 from elmo import release
 from elmo.text import InputError
 
+STARTED = 'ELMO_TRAINER'  # of a process that another one started, see collective.Started: '1 ip:port,ip:port'
 ROLES = fluid.core.op_proto_and_checker_maker.OpRole
 
 # method: local, nccl2 or pserver. trainer_id: None for a server. trainers, servers: lists of endpoints, ip:port.
@@ -76,9 +77,10 @@ def cluster(method, environ=None):
 
     InputError names the variables that are missing or contradict each other.
     """
+    environ = os.environ if environ is None else environ
     if method == 'local':
-        return LOCAL
-    environment = _Environment(os.environ if environ is None else environ)
+        return _of_started(environ[STARTED]) if environ.get(STARTED) else LOCAL
+    environment = _Environment(environ)
     found = (_of_servers if method == 'pserver' else _of_gpus)(environment)
     if environment.missing:
         raise InputError('--update_method %s: lacks %s in the environment; start it by paddle.distributed.launch%s, or '
@@ -92,6 +94,12 @@ def cluster(method, environ=None):
                          'PADDLE_TRAINER_ENDPOINTS=%s' % (found.trainer_id, found.num_trainers, current,
                                                           ','.join(found.trainers)))
     return found
+
+
+def _of_started(text):
+    """The Cluster of a process that another one has started for one of its devices."""
+    trainer_id, trainers = text.split()
+    return Cluster('local', int(trainer_id), trainers.count(',') + 1, trainers.split(','), [], None)
 
 
 def _of_gpus(environment):
@@ -123,8 +131,9 @@ def check(cluster, places):
     if cluster.method == 'nccl2' and not fluid.is_compiled_with_cuda():
         raise InputError('--update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA; install '
                          'paddlepaddle-gpu, or use pserver')
-    if cluster.method == 'nccl2' and not release.has_data_parallel():
-        raise InputError('--update_method nccl2: this PaddlePaddle has no ParallelExecutor; use 1.8.5 or 2.4.2')
+    if cluster.method == 'nccl2' and len(places) > 1 and not release.has_data_parallel():
+        raise InputError('--update_method nccl2: with fluid 2.5 a process has one device, not %d; start it by '
+                         'scripts/run_nccl2.sh, or set FLAGS_selected_gpus' % len(places))
     if cluster.servers and not release.has_servers():
         raise InputError('--update_method pserver: this PaddlePaddle has no parameter servers of fluid; use 1.8.5')
     if cluster.servers and len(places) > 1:

@@ -7,7 +7,7 @@ import paddle.fluid as fluid
 
 import bilm
 from bilm import data, ops
-from elmo import checkpoint, devices, distributed
+from elmo import checkpoint, collective, devices, distributed
 from elmo.sampling import LogUniformSampler
 
 OPTIMIZERS = {
@@ -25,6 +25,7 @@ class TrainingProgram(object):
 
     fluid averages the gradients of the devices. So each device is fed `loss_scale`, float32 [1]: number of devices /
     tokens of the step, both over all trainers. A step then minimises the mean over all tokens, however they are dealt.
+    Where collective.py sums the gradients, it is 1 / tokens of the step.
 
     Args:
         config: sizes of the network.
@@ -44,11 +45,12 @@ class TrainingProgram(object):
     def __init__(self, config, args, places, cluster=distributed.LOCAL, threads=devices.THREADS):
         self.config, self.args, self.places, self.cluster = config, args, places, cluster
         self.transpiled = self.executor = None
+        self._sums = collective.needed(cluster)
         main, self.startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(main, self.startup), fluid.unique_name.guard():
             self._loss, self._metrics, names = self._build()
         self.whole = main
-        if cluster.method != 'local':
+        if cluster.method != 'local' and not self._sums:
             self.whole = main.clone()  # the program of a trainer lacks what the servers do
             self.transpiled = distributed.Transpiled(cluster, main, self.startup)
             main = self.transpiled.program
@@ -70,13 +72,20 @@ class TrainingProgram(object):
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = ops.scale(ops.elementwise_add(fw, bw), 0.5 * args.num_steps)
         rate = data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
-        OPTIMIZERS[args.optim](rate, distributed.Clip(args.max_grad_norm)).minimize(loss)
+        optimizer = OPTIMIZERS[args.optim](rate, distributed.Clip(args.max_grad_norm))
+        gradients = optimizer.backward(loss)
+        if self._sums:
+            collective.sum_gradients(gradients, self.cluster.num_trainers)
+        optimizer.apply_gradients(gradients)
         program = fluid.default_main_program()
         names = [variable.name for variable in checkpoint.optimizer_variables(program)]
         block = program.global_block()
         norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
-        metrics = ops.concat([fw, bw, norm])
-        if self.cluster.num_trainers > 1:
+        losses = ops.concat([fw, bw])
+        if self._sums:
+            collective.sum_over_trainers(losses)
+        metrics = ops.concat([losses, norm])
+        if self.cluster.num_trainers > 1 and not self._sums:
             metrics = distributed.average(metrics)
         return loss.name, metrics.name, names
 
@@ -100,7 +109,9 @@ class TrainingProgram(object):
         seeds = random.randint(1, 2 ** 31 - 1, [num_devices, bilm.num_dropout_seeds(self.config)]).astype('int32')
         first = self.cluster.trainer_id * len(self.places)
         for number, (feed, share) in enumerate(zip(feeds, batch.batches), first):
-            scale = num_devices / batch.num_tokens if len(share.lengths) else 0.
+            scale = (1 if self._sums else num_devices) / batch.num_tokens if len(share.lengths) else 0.
+            if self._sums:
+                feed.update(collective.gather_feed(max(len(share.tokens), 1), batch.most_tokens))
             feed['loss_scale'] = np.array([scale], dtype='float32')
             if args.dropout:
                 feed['dropout_seeds'] = seeds[number]

@@ -29,12 +29,14 @@ class Watch(object):
         cluster: a distributed.Cluster; a local one is not watched.
         agreed: text that must be the same everywhere, as the checkpoint that the run goes on from.
         timeout: seconds that the processes may take to come.
+        started: the collective.Started of the processes that this one has started, if it has.
     """
 
-    def __init__(self, cluster, agreed, timeout):
+    def __init__(self, cluster, agreed, timeout, started=None):
         self.cluster, self._agreed, self._timeout, self._lock = cluster, agreed, timeout, threading.Lock()
         self._name = ('server %s' % cluster.server if cluster.server else
                       'trainer %d on %s' % (cluster.trainer_id, socket.gethostname()))
+        self._started, self._complete = started, threading.Event()
         self._connections = {}  # {socket: name of the other process}
         self._through, self._over = 0, False  # trainers that have ended well; whether this process has
 
@@ -52,10 +54,16 @@ class Watch(object):
         return self
 
     def __exit__(self, kind, error, _):
-        if kind and issubclass(kind, fluid.core.EnforceNotMet):
-            time.sleep(5)  # fluid may notice a death first: let Watch name it
+        if kind and issubclass(kind, (fluid.core.EnforceNotMet, RuntimeError)) and self._connections:
+            time.sleep(5)  # fluid, or gloo under it, may notice a death first: let Watch name it
         self._over = True
         self._tell('bye' if kind is None else 'end 2 %s: %s' % (self._name, ' '.join(('%s' % error).split())))
+
+    def wait_for_all(self):
+        """Waits until all trainers have come, if they come to this process."""
+        if not self.cluster.trainer_id:
+            while not self._complete.wait(1):  # without a limit, Python 2.7 would not answer a signal
+                pass
 
     def stop(self):
         """Ends all other processes, with success."""
@@ -123,6 +131,10 @@ class Watch(object):
         os._exit(code)
 
     def _died(self, name):
+        if self._started:
+            time.sleep(1)  # its connection closes before it has ended
+            if self._started.failed():
+                self._end(1, self._started.failed())
         self._end(1, '%s died; start all processes again, with --resume' % name)
 
     @staticmethod
@@ -155,6 +167,8 @@ class Watch(object):
             try:
                 connection = self._kept(listener.accept()[0])
             except socket.timeout:
+                if self._started and self._started.failed():
+                    self._end(1, self._started.failed())
                 if time.time() > deadline:
                     self._end(1, '%s: trainer %s did not come within %d s; start all processes again' % (
                         self._name, ', '.join(map(str, sorted(wanted))), self._timeout))
@@ -167,6 +181,7 @@ class Watch(object):
                 wanted.remove(int(hello[1]))
                 self._start(self._watch_trainer, connection, lines, *hello[2].rsplit(' ', 1))
         listener.close()
+        self._complete.set()
 
     def _watch_trainer(self, connection, lines, name, agreed):
         with self._lock:
@@ -176,6 +191,8 @@ class Watch(object):
                       % (name, agreed, self._name, self._agreed))
         for line in lines:
             word, _, rest = line.partition(' ')
+            if self._over:
+                return  # the others end because this process told them to
             if word == 'stop':
                 self._tell('stop')
                 self._end(0, 'stopped by trainer 0')
@@ -188,4 +205,5 @@ class Watch(object):
                 if self.cluster.server and self._through == self.cluster.num_trainers:
                     self._end(0, 'all trainers are through')
                 return
-        self._died(name)
+        if not self._over:
+            self._died(name)

@@ -45,13 +45,6 @@ use_cpu() {
 # use_gpu WHEEL VERSIONS: the GPU is used, with these requirements and Python versions.
 use_gpu() { DEVICE=gpu wheel=$root/requirements/$1.txt versions=$2; }
 
-# use_one_gpu CAPABILITIES: fluid 2.5 runs one device in a process. Takes the first GPU, unless the user has named some.
-use_one_gpu() {
-    [ "$(printf '%s\n' "$1" | wc -l)" -gt 1 ] && [ -z "${CUDA_VISIBLE_DEVICES-}" ] || return 0
-    export CUDA_VISIBLE_DEVICES=0
-    echo "NOTICE: fluid 2.5 runs one device in a process: GPU 0 is used"
-}
-
 # Is there a shared library of this name? CUDA 10 comes from the system.
 has_library() {
     for directory in $(printf '%s' "${LD_LIBRARY_PATH-}" | tr : ' ') /usr/local/cuda*/lib64; do
@@ -90,10 +83,7 @@ choose_device() {
     highest=$(printf '%s\n' "$capabilities" | sort -n | sed -n '$p')
     [ "${driver%%.*}" -ge 450 ] || new_driver=no
     case ${lowest%%.*}-${highest%%.*}-${new_driver:-yes} in
-        [78]-[78]-yes)
-            use_gpu gpu-cuda11 "$fluid_2 3.8 3.7"
-            use_one_gpu "$capabilities"
-            ;;
+        [78]-[78]-yes) use_gpu gpu-cuda11 "$fluid_2 3.8 3.7" ;;
         [0-7]-[0-7]-*) use_cuda_10 ;;
         8-8-no) use_cpu "driver $driver is too old for CUDA 11.8; install 450.80 or newer" ;;
         [0-6]-*) use_cpu "no fluid serves compute capabilities $lowest and $highest at once; set CUDA_VISIBLE_DEVICES" ;;

@@ -11,6 +11,11 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/env.sh"
 
 # shellcheck disable=SC2086 # $sizes is several words
-exec "$PYTHON" -m paddle.distributed.launch --cluster_node_ips "${NODES:-127.0.0.1}" --node_ip "${NODE:-127.0.0.1}" \
-    --selected_gpus "${GPUS:-0,1,2,3,4,5,6,7}" "$root/train.py" --train_path "$root/data/train/*" \
-    --test_path "$root/data/dev/*" --vocab_path "$root/data/vocabulary_min5k.txt" --update_method nccl2 $sizes "$@"
+set -- "$root/train.py" --train_path "$root/data/train/*" --test_path "$root/data/dev/*" \
+    --vocab_path "$root/data/vocabulary_min5k.txt" --update_method nccl2 $sizes "$@"
+nodes=${NODES:-127.0.0.1} node=${NODE:-127.0.0.1} gpus=${GPUS:-0,1,2,3,4,5,6,7}
+case $("$PYTHON" -m paddle.distributed.launch --help 2>&1) in # fluid 2 has other options
+    *--cluster_node_ips*) set -- --cluster_node_ips "$nodes" --node_ip "$node" --selected_gpus "$gpus" "$@" ;;
+    *) set -- --ips "$nodes" --host "$node" --devices "$gpus" "$@" ;;
+esac
+exec "$PYTHON" -m paddle.distributed.launch "$@"

@@ -285,10 +285,10 @@ def test_the_wheel_follows_the_gpu(machine, smi, name, capabilities, driver, whe
         assert machine.run('run.sh', '--use_gpu', 'True').failed('--use_gpu True: ')
 
 
-def test_one_gpu_in_a_process(machine, smi):
+def test_all_gpus_are_used(machine, smi):
     machine.python('python3.11', '3.11')
     smi('8.0 8.0')
-    assert 'GPU 0 is used' in machine.run('run.sh').out and machine.variable('CUDA_VISIBLE_DEVICES') == '0'
+    assert machine.run('run.sh').variable('CUDA_VISIBLE_DEVICES') in (None, '')
     assert machine.run('run.sh', CUDA_VISIBLE_DEVICES='1').variable('CUDA_VISIBLE_DEVICES') == '1'
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import bilm
 from args import parse_args
+from elmo import distributed, release
 from elmo.training import TrainingProgram
 from lac_finetune import network
 from lac_finetune.train import training_program
@@ -22,10 +23,10 @@ VAR_TYPE = fluid.core.VarDesc.VarType
 TYPES = {VAR_TYPE.FP32: 'float', VAR_TYPE.INT64: 'int64_t', VAR_TYPE.INT32: 'int', VAR_TYPE.UINT8: 'uint8_t'}
 
 
-def pretraining(**flags):
+def pretraining(cluster=distributed.LOCAL, **flags):
     values = dict(train_path='.', test_path='.', vocab_path='.', n_negative_samples_batch=4, **flags)
     args = parse_args([word for name in sorted(values) for word in ('--' + name, '%s' % values[name])])
-    return TrainingProgram(CONFIG, args, [fluid.CPUPlace()]).whole
+    return TrainingProgram(CONFIG, args, [fluid.CPUPlace()], cluster).whole
 
 
 def built(build):
@@ -52,6 +53,8 @@ def programs():
         for sampled in (False, True):
             yield pretraining(optim=optim, sample_softmax=sampled)
     yield pretraining(linear_decay=True, sample_softmax=True)
+    if not release.has_data_parallel():
+        yield pretraining(distributed.Cluster('nccl2', 0, 2, ['a:1', 'a:2'], [], None), sample_softmax=True)
     yield built(lambda: bilm.language_model(CONFIG))
     yield built(embedding)
     for elmo in (CONFIG, None):

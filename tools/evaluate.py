@@ -30,7 +30,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    places = devices.places(args.use_gpu)
+    places = devices.places_of_one_process(args.use_gpu)
     vocabulary = Vocabulary(args.vocab_path)
     path = checkpoint.find(args.checkpoint)
     config = checkpoint.read_config(path, vocabulary)
