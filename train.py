@@ -12,7 +12,7 @@ import paddle.fluid as fluid
 
 import bilm
 from args import FIXED, SIZES, parse_args
-from elmo import checkpoint, devices, distributed, progress, rundir
+from elmo import amp, checkpoint, devices, distributed, progress, rundir
 from elmo.batching import prefetch
 from elmo.curves import Curves
 from elmo.evaluator import Evaluator
@@ -48,6 +48,8 @@ class Job(object):
         self.places = devices.places(args.use_gpu)
         distributed.check(self.cluster, self.places)
         devices.check_number(self.places)
+        if args.use_amp:
+            amp.check(self.places)
         self.num_devices = self.cluster.num_trainers * len(self.places)
         self.vocabulary = Vocabulary(args.vocab_path)
         self._choose_softmax()

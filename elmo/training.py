@@ -7,7 +7,7 @@ import paddle.fluid as fluid
 
 import bilm
 from bilm import data, ops
-from elmo import checkpoint, devices, distributed
+from elmo import amp, checkpoint, devices, distributed
 from elmo.sampling import LogUniformSampler
 
 OPTIMIZERS = {
@@ -60,7 +60,7 @@ class TrainingProgram(object):
         """Builds the step; returns the names of its loss, of its metrics, and of what the optimizer keeps.
 
         The metrics, float32 [3], are the mean losses forward and backward and the global norm of the gradient before it
-        is clipped.
+        is clipped. See amp.Scaling for the norm of a gradient that overflows.
         """
         args = self.args
         loss_scale = data('loss_scale', [1], dtype='float32')
@@ -70,12 +70,11 @@ class TrainingProgram(object):
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = ops.scale(ops.elementwise_add(fw, bw), 0.5 * args.num_steps)
         rate = data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
-        OPTIMIZERS[args.optim](rate, distributed.Clip(args.max_grad_norm)).minimize(loss)
-        program = fluid.default_main_program()
-        names = [variable.name for variable in checkpoint.optimizer_variables(program)]
-        block = program.global_block()
-        norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
-        metrics = ops.concat([fw, bw, norm])
+        clip, make = distributed.Clip(args.max_grad_norm), OPTIMIZERS[args.optim]
+        optimizer = amp.Scaling(make(rate, None), clip) if args.use_amp else make(rate, clip)
+        optimizer.apply_gradients(optimizer.backward(loss))
+        names = [variable.name for variable in checkpoint.optimizer_variables(fluid.default_main_program())]
+        metrics = ops.concat([fw, bw, optimizer.norm if args.use_amp else clip.norm])
         if self.cluster.num_trainers > 1:
             metrics = distributed.average(metrics)
         return loss.name, metrics.name, names
