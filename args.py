@@ -8,7 +8,7 @@ from elmo.cli import BOOLEAN, ArgumentParser, non_negative_int, number, positive
 SIZES = ('embed_size', 'hidden_size', 'num_layers', 'cell_clip', 'proj_clip')  # of the network
 # A resumed run must have the same values of these: its parameters, accumulators and place in the text depend on them.
 FIXED = ('optim', 'learning_rate', 'linear_decay', 'max_grad_norm', 'dropout', 'num_steps', 'max_sentence_length',
-         'sample_softmax', 'random_seed')
+         'sample_softmax', 'random_seed', 'use_amp')
 EXAMPLE = """python train.py --train_path 'data/train/*' --test_path data/dev --vocab_path data/vocabulary_min5k.txt \\
     --embed_size 64 --hidden_size 256 --batch_size 8
 python train.py … --save_dir checkpoints --resume"""
@@ -30,6 +30,8 @@ def parse_args(argv=None):
             parser.error('--update_method %s wants --save_dir, the same for all processes' % args.update_method)
         if args.on_nan == 'skip':
             parser.error('--on_nan skip is for --update_method local: many processes stop and start again')
+    if args.use_amp and args.update_method == 'pserver':
+        parser.error('--use_amp True is for local and nccl2: parameter servers do not know the scaling of the loss')
     if args.resume_from and args.resume:
         parser.error('--resume_from goes on with the checkpoint it names, --resume with the newest: give one of them')
     if args.resume_from and args.init_from:
@@ -67,6 +69,10 @@ def _add_optimization(group):
                        help='let the learning rate fall linearly, to 0 at the end of the run', **BOOLEAN)
     group.add_argument('--max_grad_norm', type=number(float, above=0), default=10.,
                        help='gradients are scaled down to this global norm; chosen for the loss times num_steps')
+    group.add_argument('--use_amp', default=False,
+                       help='mixed precision, for GPUs of compute capability 7.0 or later: the matrix products before '
+                            'the LSTM layers in float16, with dynamic scaling of the loss; parameters stay float32',
+                       **BOOLEAN)
     group.add_argument('--on_nan', choices=['stop', 'skip'], default='stop',
                        help='when a loss or gradient is not finite: stop, or go back to the last checkpoint and leave '
                             'that batch out')

@@ -13,7 +13,7 @@ import paddle.fluid as fluid
 
 import bilm
 from args import FIXED, SIZES, parse_args
-from elmo import checkpoint, collective, devices, distributed, progress, release, rundir
+from elmo import amp, checkpoint, collective, devices, distributed, progress, release, rundir
 from elmo.batching import prefetch
 from elmo.curves import Curves
 from elmo.evaluator import Evaluator
@@ -48,6 +48,8 @@ class Job(object):
         self.args, self.started, self._joined = args, None, False
         self.cluster, self.places = distributed.cluster(args.update_method), devices.places(args.use_gpu)
         distributed.check(self.cluster, self.places)
+        if args.use_amp:
+            amp.check(self.places)
         self._starts_others = len(self.places) > 1 and not release.has_data_parallel()
         if self._starts_others:
             self.cluster, self.places = collective.cluster_of_devices(len(self.places)), self.places[:1]

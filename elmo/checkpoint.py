@@ -53,7 +53,7 @@ def bilm_errors():
 
 
 def optimizer_variables(program):
-    """What an optimizer keeps between steps: accumulators and learning rate.
+    """What an optimizer keeps between steps: accumulators, learning rate, and the scaling of the loss if there is one.
 
     Ask for it before the program gets persistable variables of other kinds.
     """
@@ -231,8 +231,9 @@ def load_state(exe, path, program, variables, flags, kinds):
                       '; to start from its parameters alone use --init_from')
     if not isinstance(state, dict) or any(not isinstance(state.get(key), kind) for key, kind in kinds.items()):
         raise InputError('%s: its train_state.json is not the state of such a run; take another checkpoint' % path)
-    changed = ['--%s %s there, %s here' % (name, state['flags'].get(name), flags[name])
-               for name in sorted(flags) if state['flags'].get(name) != flags[name]]
+    there = {name: state['flags'].get(name, False) for name in flags}  # a flag was off before there was one
+    changed = ['--%s %s there, %s here' % (name, there[name], flags[name])
+               for name in sorted(flags) if there[name] != flags[name]]
     if changed:
         raise InputError('%s: the run would not go on as it was: %s; for other settings start a new run from its '
                          'parameters with --init_from' % (path, ', '.join(changed)))

@@ -146,11 +146,18 @@ class Clip(release.GradientClipByGlobalNorm):
 
     fluid's transpiler leaves the operators of this name scope to the trainers. fluid 1.8.5 itself takes another name,
     so that they would go to the servers. A server has a part of the gradient alone, and would crash.
+
+    Attributes:
+        norm: float32 [1], the global norm of the gradient before it is clipped; there once it was called.
     """
 
     def __call__(self, params_grads):
+        block = fluid.default_main_program().global_block()
+        before = len(block.ops)
         with fluid.name_scope('@CLIP'):
-            return super(Clip, self).__call__(params_grads)
+            clipped = super(Clip, self).__call__(params_grads)
+        self.norm, = [block.var(op.output('Out')[0]) for op in block.ops[before:] if op.type == 'sqrt']
+        return clipped
 
 
 def average(metrics):

@@ -7,7 +7,7 @@ import paddle.fluid as fluid
 
 import bilm
 from bilm import data, ops
-from elmo import checkpoint, collective, devices, distributed
+from elmo import amp, checkpoint, collective, devices, distributed
 from elmo.sampling import LogUniformSampler
 
 OPTIMIZERS = {
@@ -62,7 +62,7 @@ class TrainingProgram(object):
         """Builds the step; returns the names of its loss, of its metrics, and of what the optimizer keeps.
 
         The metrics, float32 [3], are the mean losses forward and backward and the global norm of the gradient before it
-        is clipped.
+        is clipped. See amp.Scaling for the norm of a gradient that overflows.
         """
         args = self.args
         loss_scale = data('loss_scale', [1], dtype='float32')
@@ -72,19 +72,17 @@ class TrainingProgram(object):
         # The learning rate and the bound of the gradients were chosen for the loss summed over num_steps tokens.
         loss = ops.scale(ops.elementwise_add(fw, bw), 0.5 * args.num_steps)
         rate = data('learning_rate', [1], dtype='float32') if args.linear_decay else args.learning_rate
-        optimizer = OPTIMIZERS[args.optim](rate, distributed.Clip(args.max_grad_norm))
+        clip, make = distributed.Clip(args.max_grad_norm), OPTIMIZERS[args.optim]
+        optimizer = amp.Scaling(make(rate, None), clip) if args.use_amp else make(rate, clip)
         gradients = optimizer.backward(loss)
         if self._sums:
             collective.sum_gradients(gradients, self.cluster.num_trainers)
         optimizer.apply_gradients(gradients)
-        program = fluid.default_main_program()
-        names = [variable.name for variable in checkpoint.optimizer_variables(program)]
-        block = program.global_block()
-        norm, = [block.var(op.output('Out')[0]) for op in block.ops if op.type == 'sqrt']
+        names = [variable.name for variable in checkpoint.optimizer_variables(fluid.default_main_program())]
         losses = ops.concat([fw, bw])
         if self._sums:
             collective.sum_over_trainers(losses)
-        metrics = ops.concat([losses, norm])
+        metrics = ops.concat([losses, optimizer.norm if args.use_amp else clip.norm])
         if self.cluster.num_trainers > 1 and not self._sums:
             metrics = distributed.average(metrics)
         return loss.name, metrics.name, names
