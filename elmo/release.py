@@ -21,8 +21,18 @@ else:
     from paddle.nn.initializer import UniformInitializer
     from paddle.static import create_global_var, load_vars, save_vars
 
-__all__ = ['GradientClipByGlobalNorm', 'UniformInitializer', 'create_global_var', 'has_data_parallel', 'has_servers',
-           'load_vars', 'save_vars']
+__all__ = ['GradientClipByGlobalNorm', 'UniformInitializer', 'allow_tf32', 'create_global_var', 'has_data_parallel',
+           'has_servers', 'load_vars', 'save_vars']
+
+
+def allow_tf32(allowed):
+    """Tells fluid 2.5 whether a GPU may compute matrix products in TF32, which keeps 10 of the 23 bits of each factor.
+
+    It lets GPUs of compute capability 8.0 and above do so, unless told otherwise. Older releases are built for CUDA 10,
+    which has no TF32.
+    """
+    if hasattr(fluid.core, 'set_cublas_switch'):
+        fluid.core.set_cublas_switch(allowed)
 
 
 def has_data_parallel():
