@@ -9,8 +9,10 @@ import argparse
 import io
 import json
 import math
+import os
 import random
 import resource
+import subprocess
 import sys
 
 
@@ -70,25 +72,48 @@ def peak_memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def report(name, args, seconds, gflops):
+def _nvidia_smi(*query):
+    """The rows of what nvidia-smi answers, lists of texts."""
+    answer = subprocess.check_output(('nvidia-smi', '--format=csv,noheader,nounits') + query).decode('utf-8')
+    return [line.split(', ') for line in answer.splitlines()]
+
+
+def gpu_memory_mb():
+    """MB of GPU memory that this process holds. fluid keeps what it once took, so at the end this is the peak.
+
+    In a container nvidia-smi does not know the processes by their ids. Then it is what is taken of the visible GPUs, by
+    whatever process.
+    """
+    held = [mb for pid, mb in _nvidia_smi('--query-compute-apps=pid,used_memory') if pid == '%d' % os.getpid()]
+    if not held or not all(mb.isdigit() for mb in held):
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        held = [mb for mb, in _nvidia_smi('--query-gpu=memory.used', *(['--id=' + visible] if visible else []))]
+    return sum(int(mb) for mb in held)
+
+
+def report(name, args, seconds, gflops, gpu_memory_mb=None):
     """Prints the result of a benchmark: tokens a second (median of the steps), and the fraction of the limit.
 
     Args:
         name: name of the measured program.
         seconds: list, seconds of each step.
         gflops: rate of matrix products, measured in this process.
+        gpu_memory_mb: peak of the memory of the GPUs, if the program ran on them.
     """
     middle = sorted(seconds)[len(seconds) // 2]
     tokens = args.batch_size * args.num_steps * getattr(args, 'devices', 1)
     result = {'name': name, 'tokens_per_second': tokens / middle,
               'peak_memory_mb': peak_memory_mb(),
               'work': 'inference' if args.inference else 'training'}
+    memory = 'peak memory %d MB' % result['peak_memory_mb']
+    if gpu_memory_mb is not None:
+        result['gpu_memory_mb'] = gpu_memory_mb
+        memory += ', of the GPU %d MB' % gpu_memory_mb
     result.update({key: value for key, value in vars(args).items() if key not in ('output', 'inference')})
     result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args)
-    print('%s: %d tokens/s, %.2f of the %d that matrix products at %.0f GFLOPS allow, peak memory %d MB, %d steps of '
-          '%d x %d' % (name, result['tokens_per_second'], result['tokens_per_second'] / result['limit'],
-                       result['limit'], gflops, result['peak_memory_mb'], len(seconds), args.batch_size,
-                       args.num_steps))
+    print('%s: %d tokens/s, %.2f of the %d that matrix products at %.0f GFLOPS allow, %s, %d steps of %d x %d'
+          % (name, result['tokens_per_second'], result['tokens_per_second'] / result['limit'], result['limit'], gflops,
+             memory, len(seconds), args.batch_size, args.num_steps))
     if args.output:
         with io.open(args.output, 'a', encoding='utf-8') as output:
             output.write(u'%s\n' % json.dumps(result, sort_keys=True))

@@ -1,9 +1,13 @@
 # -*- coding: utf-8 -*-
 """Speed of this project: training with the reader, program and executor of train.py, or ELMo's vectors at inference.
 
-    . scripts/env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2]
+    . scripts/env.sh && "$PYTHON" benchmark/speed.py [--num_samples 0] [--inference] [--devices 2] [--use_gpu False]
 
 It also measures the rate of large matrix products, with the same BLAS, executor and threads in the same process.
+
+A GPU computes in float32. fluid 2.5 would let GPUs of compute capability 8.0 and above round the factors of matrix
+products to TF32, which is faster; --tf32 lets it, in the rate of matrix products too. fluid queues the work of a GPU,
+but each step fetches a result, so it is through when its time is taken.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -23,7 +27,7 @@ from paddle.fluid.layer_helper import LayerHelper
 import bilm
 from args import parse_args
 from benchmark import common
-from elmo import devices
+from elmo import devices, flags, release
 from elmo.batching import prefetch
 from elmo.text import Vocabulary
 from elmo.training import TrainingProgram, steps
@@ -33,7 +37,7 @@ from reader import BucketedReader
 def sgemm_rate(places, threads, size=2048, times=8, rounds=5):
     """GFLOPS of square matrix products; the best round counts.
 
-    Each device computes two products at a time, as the biLM has two directions.
+    With several threads each device computes two products at a time, as the biLM has two directions.
     """
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard('sgemm'):
@@ -67,13 +71,13 @@ def write_text(directory, args, number):
 
 def training(args, places, vocabulary, text):
     """Returns a function that trains one step. The batches are made in the background."""
-    flags = parse_args(['--train_path', text, '--test_path', text, '--vocab_path', vocabulary.path,
-                        '--optim', args.optim, '--batch_size', '%d' % args.batch_size,
-                        '--num_steps', '%d' % args.num_steps, '--sample_softmax', '%s' % bool(args.num_samples),
-                        '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
+    settings = parse_args(['--train_path', text, '--test_path', text, '--vocab_path', vocabulary.path,
+                           '--optim', args.optim, '--batch_size', '%d' % args.batch_size,
+                           '--num_steps', '%d' % args.num_steps, '--sample_softmax', '%s' % bool(args.num_samples),
+                           '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
     config = network(args, vocabulary)
     reader = BucketedReader([text], vocabulary, args.batch_size * args.num_steps * len(places), len(places))
-    program = TrainingProgram(config, flags, places, threads=args.threads)
+    program = TrainingProgram(config, settings, places, threads=args.threads)
     fluid.Executor(places[0]).run(program.startup)
 
     def batches():
@@ -99,16 +103,24 @@ def inference(args, places, vocabulary, text):
     return lambda: executor.run([vectors.name], feed, return_numpy=False)
 
 
+def memory_mb(args):
+    """The peak so far: of the GPUs, or of this process."""
+    return common.gpu_memory_mb() if args.use_gpu else common.peak_memory_mb()
+
+
 def network(args, vocabulary):
     return dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=args.embed_size,
                 hidden_size=args.hidden_size, num_layers=args.num_layers)
 
 
-def main():
+def parse():
+    """The flags, and the devices; `use_gpu` is then what is used."""
     parser = common.parser('Tokens a second of training or inference, and the limit that matrix products set.')
-    parser.add_argument('--devices', type=int, default=1, help='CPU replicas; batch_size is that of each')
+    flags.use_gpu(parser, '--devices of either')
+    parser.add_argument('--devices', type=int, default=1, help='GPUs or CPU replicas; batch_size is that of each')
+    parser.add_argument('--tf32', action='store_true', help='let a GPU compute matrix products in TF32, not in float32')
     parser.add_argument('--threads', type=int, default=devices.THREADS,
-                        help='threads of each replica that run operators side by side')
+                        help='threads of each CPU replica that run operators side by side')
     parser.add_argument('--optim', default='adagrad', help='as in train.py')
     parser.add_argument('--profile', default='',
                         help='also write a profile of three more steps to this file (not with fluid 2.5)')
@@ -116,15 +128,25 @@ def main():
     if args.profile and not hasattr(fluid, 'profiler'):
         parser.error('--profile wants fluid 1.8.5 or 2.4.2')
     os.environ['CPU_NUM'] = str(args.devices)
-    places = devices.places(False)
-    gflops = sgemm_rate(places, args.threads)
+    places = devices.places(args.use_gpu)
+    if args.devices > len(places):
+        parser.error('--devices %d: %d GPUs are visible' % (args.devices, len(places)))
+    args.use_gpu = isinstance(places[0], fluid.CUDAPlace)
+    return args, places[:args.devices]
+
+
+def main():
+    args, places = parse()
+    release.allow_tf32(args.tf32)
+    # On a GPU, larger matrices keep all of it busy, and one operator runs after the other.
+    gflops = sgemm_rate(places, 1, size=4096) if args.use_gpu else sgemm_rate(places, args.threads)
     directory = tempfile.mkdtemp()
     try:
         vocabulary_path, text = write_text(directory, args, 8 * args.devices * args.batch_size)
         step = (inference if args.inference else training)(args, places, Vocabulary(vocabulary_path), text)
         for _ in range(args.warm_up):
             step()
-        seconds, warm_memory_mb = [], common.peak_memory_mb()
+        seconds, warm_memory_mb = [], memory_mb(args)
         for _ in range(args.steps):
             start = time.time()
             step()
@@ -136,7 +158,7 @@ def main():
     finally:
         shutil.rmtree(directory)
     print('peak memory after the warm-up: %d MB' % warm_memory_mb)
-    common.report('fluid', args, seconds, gflops)
+    common.report('fluid', args, seconds, gflops, memory_mb(args) if args.use_gpu else None)
 
 
 if __name__ == '__main__':

@@ -28,6 +28,8 @@ def setting(run):
     devices, threads = run.get('devices', 1), run.get('threads', THREADS)
     if (devices, threads) != (1, THREADS):
         text += ', devices x threads: %d x %d' % (devices, threads)
+    if run.get('use_gpu'):
+        text += ', GPU, ' + ('TF32' if run['tf32'] else 'float32')
     return text
 
 
@@ -45,7 +47,8 @@ def main():
             ratios = ['%.2f' % (speeds[program] / speeds[peer]) if peer in speeds else '' for peer in PEERS]
             cells = [name, 'ours' if program == 'fluid' else program, '%d' % len(runs), '%.0f' % speeds[program],
                      '%.2f' % median([run['tokens_per_second'] / run['limit'] for run in runs])] + ratios
-            print('| %s | %.0f |' % (' | '.join(cells), median([run['peak_memory_mb'] for run in runs])))
+            memory = median([run.get('gpu_memory_mb', run['peak_memory_mb']) for run in runs])
+            print('| %s | %.0f |' % (' | '.join(cells), memory))
 
 
 if __name__ == '__main__':

@@ -32,8 +32,18 @@ else:
     def rewrite_program(program, lists):
         cast_model_to_fp16(program, lists, use_fp16_guard=False, level='O1')
 
-__all__ = ['GradientClipByGlobalNorm', 'UniformInitializer', 'compute_capability', 'compute_in_half',
+__all__ = ['GradientClipByGlobalNorm', 'UniformInitializer', 'allow_tf32', 'compute_capability', 'compute_in_half',
            'create_global_var', 'has_data_parallel', 'has_servers', 'load_vars', 'run_if', 'save_vars']
+
+
+def allow_tf32(allowed):
+    """Tells fluid 2.5 whether a GPU may compute matrix products in TF32, which keeps 10 of the 23 bits of each factor.
+
+    It lets GPUs of compute capability 8.0 and above do so, unless told otherwise. Older releases are built for CUDA 10,
+    which has no TF32.
+    """
+    if hasattr(fluid.core, 'set_cublas_switch'):
+        fluid.core.set_cublas_switch(allowed)
 
 
 def has_data_parallel():

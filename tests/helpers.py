@@ -3,11 +3,14 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
+import json
 import os
 import re
 import subprocess
+import sys
+import threading
 
-from project import cli
+from project import ROOT, cli
 import numpy as np
 import paddle.fluid as fluid
 import pytest
@@ -18,7 +21,7 @@ import train
 from args import parse_args
 from bilm import ops
 from elmo import checkpoint, devices, release
-from elmo.release import load_vars
+from elmo.release import load_vars, save_vars
 from elmo.text import Vocabulary
 from elmo.training import TrainingProgram
 from reader import BucketedReader
@@ -27,6 +30,7 @@ from reader import BucketedReader
 SEVERAL_DEVICES = pytest.mark.skipif(not release.has_data_parallel(), reason='this fluid has one device a process')
 CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15)
 SENTENCES = [[0, 5, 6, 7, 1], [0, 9, 1], [0, 3, 3, 8, 12, 22, 4, 1]]
+TAGGED = os.path.join(ROOT, 'lac_finetune', 'data')  # a sample of tagged sentences
 
 
 def write_lines(path, lines):
@@ -102,29 +106,110 @@ def same(one, other):
     return all((one[name] == other[name]).all() for name in one)
 
 
+def make_checkpoint(directory, vocabulary, **changed):
+    """Makes a checkpoint of an untrained biLM, on the CPU; `changed` are sizes other than the tiny ones."""
+    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6,
+                  vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos, eos_id=vocabulary.eos)
+    config.update(changed)
+    main, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(main, startup), fluid.unique_name.guard():
+        bilm.language_model(config)
+    exe = fluid.Executor(fluid.CPUPlace())
+    with fluid.scope_guard(fluid.Scope()):
+        exe.run(startup)
+        save_vars(exe, str(directory), main, vars=main.all_parameters())
+    write_lines(directory.join('bilm.json'), [json.dumps(config)])
+
+
+def tagger_flags(directory, **changed):
+    """Flags of lac_finetune/train.py for a tiny tagger."""
+    values = dict(vocab_path=str(directory.join('vocabulary.txt')), elmo_checkpoint=str(directory.join('elmo')),
+                  word_emb_dim=4, grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1,
+                  use_gpu=False, curves=False, save_dir=str(directory.join('model')))
+    values.update({part + '_path': os.path.join(TAGGED, part + '.tsv') for part in ('train', 'dev', 'test')})
+    values.update(changed)
+    return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
+
+
 def losses_of_steps(corpus, num_devices, monkeypatch, steps=10, **changed):
-    """Trains some steps; the global batch is the same for any number of devices.
+    """losses_on CPU replicas; the global batch is the same for any number of them."""
+    monkeypatch.setenv('CPU_NUM', str(num_devices))
+    return losses_on(devices.places(False), corpus, steps, **changed)
+
+
+def losses_on(places, corpus, steps, start='', **changed):
+    """Trains some steps on these devices, which share a global batch of 60 tokens.
+
+    Args:
+        places: list of the devices.
+        start: a checkpoint with the parameters to start from; '': the initial values of the seed.
 
     Returns:
         (losses of each step, float array [steps, 2]; tokens of each device at each step, a list of lists of int).
     """
-    monkeypatch.setenv('CPU_NUM', str(num_devices))
     args = parse_args(corpus.flags(dropout=0, max_epoch=9, **changed))
-    places = devices.places(False)
     vocabulary = Vocabulary(args.vocab_path)
     reader = BucketedReader([os.path.join(args.train_path, name) for name in os.listdir(args.train_path)], vocabulary,
-                            60, num_devices)
+                            60, len(places))
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6)
     losses, parts_of_steps = [], []
     with fluid.scope_guard(fluid.Scope()):
-        program, position = TrainingProgram(config, args, places), reader.start()
-        fluid.Executor(places[0]).run(program.startup)
+        program, position, exe = TrainingProgram(config, args, places), reader.start(), fluid.Executor(places[0])
+        exe.run(program.startup)
+        if start:
+            checkpoint.load_parameters(exe, start, program.whole, config, vocabulary)
         while len(losses) < steps:
             for batch in reader.epoch(position):
                 losses.append(program.run(program.feed(batch, len(losses)))[:2])
                 parts_of_steps.append([int(share.lengths.sum()) for share in batch.batches])
                 position = batch.position
     return np.array(losses[:steps]), parts_of_steps[:steps]
+
+
+class Training(object):
+    """train.py on several CPU replicas, or GPUs. Every wait ends after 100 seconds."""
+
+    def __init__(self, corpus, number, **flags):
+        command = [sys.executable, os.path.join(ROOT, 'train.py')] + corpus.flags(**flags)
+        env = dict(os.environ, CPU_NUM=str(number), FLAGS_selected_gpus='')
+        if flags.get('use_gpu'):
+            env['CUDA_VISIBLE_DEVICES'] = ','.join(map(str, range(number)))
+        env = {str(name): str(value) for name, value in env.items()}
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.timer = threading.Timer(100, self.process.kill)
+        self.timer.start()
+
+    def wait_for(self, text):
+        """Reads the output up to a line with this text."""
+        for line in iter(self.process.stdout.readline, b''):
+            if text in line.decode('utf-8'):
+                return
+        raise AssertionError(self.process.communicate()[1].decode('utf-8'))
+
+    def others(self):
+        """Numbers of the processes that it has started and that train."""
+        found = []
+        for number in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                with io.open('/proc/%s/stat' % number) as stat, io.open('/proc/%s/cmdline' % number) as command:
+                    parent = int(stat.read().rsplit(')', 1)[1].split()[1])
+                    if parent == self.process.pid and 'train.py' in command.read():
+                        found.append(int(number))
+            except EnvironmentError:
+                continue  # it has ended
+        return found
+
+    def end(self):
+        """Waits for the end: (exit code, output, lines on stderr)."""
+        output, errors = self.process.communicate()
+        self.timer.cancel()
+        return self.process.returncode, output.decode('utf-8'), errors.decode('utf-8').splitlines()
+
+
+def losses(corpus, name):
+    """The loss of each step, as log.jsonl has it."""
+    with io.open(str(corpus.directory.join(name, 'log.jsonl')), encoding='utf-8') as lines:
+        return [record['loss'] for record in map(json.loads, lines) if record['kind'] == 'train']
 
 
 def run_command(command, text=b'', env=None, **options):

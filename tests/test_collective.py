@@ -3,12 +3,9 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
-import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 
 import numpy as np
 import paddle.fluid as fluid
@@ -16,7 +13,7 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import last, run, run_command, same
+from helpers import Training, last, losses, run, run_command, same
 from args import parse_args
 import bilm
 from elmo import collective, distributed, release
@@ -30,55 +27,12 @@ CLIPPED = {'max_grad_norm': 0.5}
 CLUSTER = distributed.Cluster('nccl2', 1, 2, ['10.0.0.1:7000', '10.0.0.2:7000'], [], None)
 
 
-class Run(object):
-    """train.py on several CPU replicas. Every wait ends after 100 seconds."""
-
-    def __init__(self, corpus, number, **flags):
-        command = [sys.executable, os.path.join(ROOT, 'train.py')] + corpus.flags(**flags)
-        self.process = subprocess.Popen(command, env=dict(os.environ, CPU_NUM=str(number)), stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE)
-        self.timer = threading.Timer(100, self.process.kill)
-        self.timer.start()
-
-    def wait_for(self, text):
-        """Reads the output up to a line with this text."""
-        for line in iter(self.process.stdout.readline, b''):
-            if text in line.decode('utf-8'):
-                return
-        raise AssertionError(self.process.communicate()[1].decode('utf-8'))
-
-    def others(self):
-        """Numbers of the processes that it has started and that train."""
-        found = []
-        for number in filter(str.isdigit, os.listdir('/proc')):
-            try:
-                with io.open('/proc/%s/stat' % number) as stat, io.open('/proc/%s/cmdline' % number) as command:
-                    parent = int(stat.read().rsplit(')', 1)[1].split()[1])
-                    if parent == self.process.pid and 'train.py' in command.read():
-                        found.append(int(number))
-            except EnvironmentError:
-                continue  # it has ended
-        return found
-
-    def end(self):
-        """Waits for the end: (exit code, output, lines on stderr)."""
-        output, errors = self.process.communicate()
-        self.timer.cancel()
-        return self.process.returncode, output.decode('utf-8'), errors.decode('utf-8').splitlines()
-
-
-def losses(corpus, name):
-    """The loss of each step, as log.jsonl has it."""
-    with io.open(str(corpus.directory.join(name, 'log.jsonl')), encoding='utf-8') as lines:
-        return [record['loss'] for record in map(json.loads, lines) if record['kind'] == 'train']
-
-
 @pytest.mark.parametrize('number, flags', [(2, CLIPPED), (4, SAMPLED)])
 def test_many_processes_train_like_one(corpus, number, flags):
     flags = dict(flags, dropout=0, max_epoch=6, max_steps=30)
     run(corpus, batch_size=8, save_dir=corpus.directory.join('one'), **flags)
-    code, output, errors = Run(corpus, number, batch_size=8 // number, save_dir=corpus.directory.join('many'),
-                               **flags).end()
+    code, output, errors = Training(corpus, number, batch_size=8 // number, save_dir=corpus.directory.join('many'),
+                                    **flags).end()
     assert code == 0 and not errors, errors
     assert '%d CPU' % number in output
     expected = losses(corpus, 'one')
@@ -91,8 +45,8 @@ def test_many_processes_train_like_one(corpus, number, flags):
 
 def test_a_run_that_lost_a_process_is_resumed_bit_for_bit(corpus):
     flags = dict(SAMPLED, save_interval=2, max_epoch=4, max_steps=14)
-    assert Run(corpus, 2, save_dir=corpus.directory.join('whole'), **flags).end()[0] == 0
-    broken = Run(corpus, 2, **dict(flags, max_epoch=10 ** 6, max_steps=10 ** 6))
+    assert Training(corpus, 2, save_dir=corpus.directory.join('whole'), **flags).end()[0] == 0
+    broken = Training(corpus, 2, **dict(flags, max_epoch=10 ** 6, max_steps=10 ** 6))
     broken.wait_for('saved')
     other, = broken.others()
     os.kill(other, signal.SIGKILL)
@@ -100,14 +54,14 @@ def test_a_run_that_lost_a_process_is_resumed_bit_for_bit(corpus):
     assert code == 1 and 'trainer 1 died with exit code -9' in errors[-1] and '--resume' in errors[-1], errors
     # What was saved beyond the 14 steps of the whole run is left out.
     kept = min(int(name) for name in os.listdir(str(corpus.directory.join('checkpoints'))) if name.isdigit())
-    code, _, errors = Run(corpus, 2, load_dir=corpus.directory.join('checkpoints', '%06d' % kept),
-                          save_dir=corpus.directory.join('resumed'), **flags).end()
+    code, _, errors = Training(corpus, 2, load_dir=corpus.directory.join('checkpoints', '%06d' % kept),
+                               save_dir=corpus.directory.join('resumed'), **flags).end()
     assert code == 0, errors
     assert same(last(corpus, 'resumed'), last(corpus, 'whole'))
 
 
 def test_a_signal_ends_all_and_nothing_is_lost(corpus):
-    stopped = Run(corpus, 2, max_epoch=10 ** 6)
+    stopped = Training(corpus, 2, max_epoch=10 ** 6)
     stopped.wait_for('step 5/')
     others = stopped.others()
     assert len(others) == 1
@@ -120,20 +74,20 @@ def test_a_signal_ends_all_and_nothing_is_lost(corpus):
 
 
 def test_no_process_trains_on_alone(corpus):
-    killed = Run(corpus, 3, max_epoch=10 ** 6)
+    killed = Training(corpus, 3, max_epoch=10 ** 6)
     killed.wait_for('step 3/')
     others = killed.others()
     assert len(others) == 2
     killed.process.kill()
     killed.end()
-    for number in others:  # they end by themselves; the limit of the test is that of Run
+    for number in others:  # they end by themselves; the limit of the test is that of Training
         while os.path.exists('/proc/%d' % number):
             pass
 
 
 def test_batches_are_left_out_by_all(corpus):
     """After each failure all of them go back and on, in the same processes."""
-    code, output, errors = Run(corpus, 2, optim='sgd', learning_rate=1e37, on_nan='skip', max_epoch=9).end()
+    code, output, errors = Training(corpus, 2, optim='sgd', learning_rate=1e37, on_nan='skip', max_epoch=9).end()
     assert code == 2 and len(errors) == 1 and 'a loss or gradient is not finite' in errors[0]
     assert output.count('going back to') == 10
 
@@ -141,7 +95,7 @@ def test_batches_are_left_out_by_all(corpus):
 def test_bad_text_is_told_once(corpus):
     with io.open(os.path.join(corpus.train_path, 'part2.txt'), 'wb') as output:
         output.write(b'w \n' * 400000 + b'\xff\n')  # beyond the buffer of the reader
-    code, _, errors = Run(corpus, 2, batch_size=500, max_sentence_length=2).end()
+    code, _, errors = Training(corpus, 2, batch_size=500, max_sentence_length=2).end()
     assert code == 2 and len(errors) == 1 and ':400001: not UTF-8' in errors[0], errors
     assert int(corpus.directory.join('checkpoints', 'latest').read()) > 2
 

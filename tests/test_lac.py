@@ -17,56 +17,21 @@ import pytest
 from matplotlib.image import imread
 
 from project import ROOT
-from helpers import refused, run_command, write_lines
+from helpers import TAGGED, refused, run_command, tagger_flags, write_lines
 import bilm
 from elmo import runlog
-from elmo.release import save_vars
-from elmo.text import InputError, Vocabulary
+from elmo.text import InputError
 from lac_finetune import tagger, train
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
 
-DATA = os.path.join(ROOT, 'lac_finetune', 'data')
 INFER = os.path.join(ROOT, 'lac_finetune', 'infer.py')
-
-
-def flags(directory, **changed):
-    """Flags of train.py for a tiny tagger."""
-    values = dict(vocab_path=str(directory.join('vocabulary.txt')), elmo_checkpoint=str(directory.join('elmo')),
-                  word_emb_dim=4, grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1,
-                  use_gpu=False, curves=False, save_dir=str(directory.join('model')))
-    values.update({part + '_path': os.path.join(DATA, part + '.tsv') for part in ('train', 'dev', 'test')})
-    values.update(changed)
-    return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
 
 
 def run(directory, **changed):
     """Trains in a scope of its own."""
     with fluid.scope_guard(fluid.Scope()):
-        train.train(train.parse_args(flags(directory, **changed)))
-
-
-def make_elmo(directory, vocabulary, **changed):
-    """Makes a checkpoint of an untrained biLM."""
-    config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=4, hidden_size=6,
-                  vocab_sha256=vocabulary.sha256, bos_id=vocabulary.bos, eos_id=vocabulary.eos, **changed)
-    main, startup = fluid.Program(), fluid.Program()
-    with fluid.program_guard(main, startup), fluid.unique_name.guard():
-        bilm.language_model(config)
-    exe = fluid.Executor(fluid.CPUPlace())
-    with fluid.scope_guard(fluid.Scope()):
-        exe.run(startup)
-        save_vars(exe, str(directory), main, vars=main.all_parameters())
-    write_lines(directory.join('bilm.json'), [json.dumps(config)])
-
-
-@pytest.fixture
-def task(tmpdir):
-    """A directory with a vocabulary and an ELMo."""
-    words = {word for sentence in read_tagged(os.path.join(DATA, 'train.tsv'))[0] for word in sentence.words}
-    path = write_lines(tmpdir.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>'] + sorted(words))
-    make_elmo(tmpdir.join('elmo'), Vocabulary(path))
-    return tmpdir
+        train.train(train.parse_args(tagger_flags(directory, **changed)))
 
 
 @pytest.fixture
@@ -119,7 +84,7 @@ def test_the_bilm_is_frozen_and_the_rest_is_trained(model):
 
 def test_the_tagger_learns(task, capsys):
     """It learns a few sentences by heart, so training, decoding, alignment and scores agree."""
-    path = os.path.join(DATA, 'dev.tsv')
+    path = os.path.join(TAGGED, 'dev.tsv')
     run(task, train_path=path, dev_path=path, test_path=path, max_epoch=90, patience=90, word_emb_dim=16,
         grnn_hidden_dim=16, dropout=0, base_learning_rate=0.01, log_interval=30, curves=True)
     output = capsys.readouterr().out.splitlines()
@@ -199,7 +164,7 @@ def test_infer_tokenized_keeps_the_words(model):
 
 
 def test_infer_writes_what_was_evaluated(model):
-    sentences, _ = read_tagged(os.path.join(DATA, 'test.tsv'))
+    sentences, _ = read_tagged(os.path.join(TAGGED, 'test.tsv'))
     raw = '\n'.join(''.join(sentence.words) for sentence in sentences).encode('utf-8')
     score = Score()
     for line, sentence in zip(command(model.join('model'), text=raw)[1].splitlines(), sentences):
@@ -209,7 +174,7 @@ def test_infer_writes_what_was_evaluated(model):
 
 def test_init_from_a_model_with_other_tags(model, capsys):
     coarse = []
-    for sentence in read_tagged(os.path.join(DATA, 'train.tsv'))[0]:
+    for sentence in read_tagged(os.path.join(TAGGED, 'train.tsv'))[0]:
         coarse.append('%s\t%s' % (' '.join(sentence.words), ' '.join(tag[0].upper() for tag in sentence.tags)))
     path = write_lines(model.join('coarse.tsv'), coarse)
     other = str(model.join('other'))
@@ -252,7 +217,7 @@ def test_bad_training_data(task, capsys):
     write_lines(bad, ['我 的\tr u', ''])
     assert bad + ':2: empty line' in line(train_path=bad)
     tags = write_lines(task.join('tags.txt'), ['r', 'u', 'n', 'v'])
-    assert DATA + '/train.tsv:1: unknown tag t' in line(tag_path=tags)
+    assert TAGGED + '/train.tsv:1: unknown tag t' in line(tag_path=tags)
     assert 'nowhere.txt: cannot be read' in line(tag_path='nowhere.txt')
     with io.open(bad, 'wb') as output:
         output.write('我\tr\n'.encode('gb18030'))
