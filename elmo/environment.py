@@ -10,7 +10,7 @@ import re
 import warnings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
-GIB = 1 << 30
+MIB = 1 << 20
 
 
 def defaults(environ, cores, cpu):
@@ -59,11 +59,12 @@ def _keep_memory():
 
     fluid 1.8.5 has a pool of its own. fluid 2.5 asks malloc for every tensor of every step, and frees it in another
     thread. With an arena for each thread it takes more memory. Memory that goes back to the system comes again page by
-    page: that took a fifth of the time of a step.
+    page, which is slow. If all of it were kept, large tensors would leave gaps: 10 GB instead of 4 at the published
+    sizes.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt') and not any(name.startswith('MALLOC_') for name in os.environ):  # glibc
-        for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, GIB), (M_TRIM_THRESHOLD, GIB)):
+        for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 32 * MIB), (M_TRIM_THRESHOLD, 256 * MIB)):
             libc.mallopt(option, value)
 
 
