@@ -171,7 +171,8 @@ class Training(object):
 
     def __init__(self, corpus, number, **flags):
         command = [sys.executable, os.path.join(ROOT, 'train.py')] + corpus.flags(**flags)
-        env = dict(os.environ, CPU_NUM=str(number), FLAGS_selected_gpus='')
+        env = dict(os.environ, CPU_NUM=str(number))
+        env.pop('FLAGS_selected_gpus', None)  # of the tests of one GPU
         if flags.get('use_gpu'):
             env['CUDA_VISIBLE_DEVICES'] = ','.join(map(str, range(number)))
         env = {str(name): str(value) for name, value in env.items()}
