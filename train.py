@@ -223,14 +223,18 @@ class Trainer(object):
             self.learning_rate = float(feed[0].get('learning_rate', self.learning_rate))
 
     def _keep(self, batch, step, metrics):
-        """Writes the sentences of a batch, each with its file and line, for inspection."""
+        """Writes the sentences of a batch, each with its file and line, for inspection, if that is possible."""
         share = '.trainer_%d' % self.job.cluster.trainer_id if self.job.cluster.num_trainers > 1 else ''
         path = os.path.join(self.job.directory, 'not_finite.%06d%s.txt' % (step, share))
-        with replacing(path) as output:
-            for place, words in self.job.reader.sentences(batch):
-                output.write('%s\t%s\n' % (place, ' '.join(words)))
-        print('step %d: loss fw %s bw %s, norm of the gradient %s; its batch is kept in %s'
-              % ((step,) + tuple(metrics) + (path,)))
+        kept = 'kept in %s' % path
+        try:
+            with replacing(path) as output:
+                for place, words in self.job.reader.sentences(batch):
+                    output.write('%s\t%s\n' % (place, ' '.join(words)))
+        except InputError as error:
+            kept = 'not kept: %s' % error
+        print('step %d: loss fw %s bw %s, norm of the gradient %s; its batch is %s'
+              % ((step,) + tuple(metrics) + (kept,)))
 
     def log(self):
         """Prints a line every log_interval steps, and adds it to log.jsonl."""
@@ -280,10 +284,20 @@ class Trainer(object):
         """Saves a checkpoint; `best` says that the dev text was just evaluated and is the best so far."""
         parameters = [] if best else self.program.whole.all_parameters()  # evaluate has just pulled them
         self._pull(parameters + self.program.optimizer_variables)
+        self._check_parameters()
         path = self.saver.save(self.state, best)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
         self.saved_step, self.saved_time = self.state['step'], time.time()
         self.curves.draw()
+
+    def _check_parameters(self):
+        """The last update may have been too large, with a loss and a gradient that were finite."""
+        for parameter in self.program.whole.all_parameters():
+            if not np.isfinite(np.array(fluid.global_scope().find_var(parameter.name).get_tensor())).all():
+                if self.job.cluster.num_trainers > 1:  # the others do not know
+                    raise InputError('step %d: %s is not finite; lower --learning_rate, and go on with --resume'
+                                     % (self.state['step'], parameter.name))
+                raise NotFinite(self.state['step'])
 
     def save_the_rest(self):
         """Saves what was trained since the last checkpoint, if there is any."""

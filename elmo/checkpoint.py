@@ -17,6 +17,7 @@ import io
 import os
 import re
 import shutil
+import sys
 
 import paddle.fluid as fluid
 
@@ -35,8 +36,14 @@ class SaveError(InputError):
 
 
 def steps(directory):
-    """Steps of the checkpoints in a directory, oldest first."""
-    return sorted(int(name) for name in os.listdir(directory) if _NAME.match(name))
+    """Steps of the checkpoints in a directory, oldest first. Whatever has no manifest of ours is none."""
+    return [step for step in _named(directory) if manifest.read(_path(directory, step))]
+
+
+def _named(directory):
+    """Numbers of the directories that are named like a checkpoint, oldest first."""
+    return sorted(int(name) for name in os.listdir(directory)
+                  if _NAME.match(name) and os.path.isdir(os.path.join(directory, name)))
 
 
 def _path(directory, step):
@@ -142,6 +149,9 @@ class Saver(object):
 
 def _remove(path):
     """Deletes a checkpoint. At no time is there half of one under its name."""
+    if os.path.islink(path):  # the user has moved it elsewhere; only the link is of this run
+        os.remove(path)
+        return
     deleted = os.path.join(os.path.dirname(path), '.deleting')
     shutil.rmtree(deleted, ignore_errors=True)
     os.rename(path, deleted)
@@ -158,22 +168,30 @@ def _pointed(directory, pointer):
 
 
 def find(path, flag='--checkpoint'):
-    """The checkpoint that a path names: itself, or the newest in a directory of them; InputError if there is none."""
+    """The checkpoint that a path names: itself, or the newest whole one in a directory of them.
+
+    InputError if there is none.
+    """
     if not os.path.isdir(path):
         raise InputError('%s %s: no such directory' % (flag, path))
-    for found in [path] + [_path(path, step) for step in reversed(steps(path))]:
-        if os.path.isfile(os.path.join(found, 'embedding_para')):
-            return found
-    raise InputError('%s %s: holds no checkpoint' % (flag, path))
+    found = path if os.path.isfile(os.path.join(path, 'embedding_para')) else newest_whole(path, sys.stderr)
+    if not found:
+        raise InputError('%s %s: holds no checkpoint' % (flag, path))
+    return found
 
 
-def newest_whole(directory):
-    """The newest checkpoint in a directory that is as it was saved, '' if there is none. Prints what it passes over."""
-    for step in reversed(steps(directory) if os.path.isdir(directory) else []):
-        damage = manifest.damage(_path(directory, step))
+def newest_whole(directory, said=None):
+    """The newest checkpoint in a directory that is as it was saved, '' if there is none.
+
+    Args:
+        said: a stream, where it tells what it passes over; None: standard output.
+    """
+    for step in reversed(_named(directory) if os.path.isdir(directory) else []):
+        path = _path(directory, step)
+        damage = manifest.damage(path) if manifest.read(path) else '%s: has no whole %s' % (path, manifest.NAME)
         if not damage:
-            return _path(directory, step)
-        print('passed over: %s' % damage)
+            return path
+        (said or sys.stdout).write('passed over: %s\n' % damage)
     return ''
 
 

@@ -3,7 +3,9 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
+import errno
 import io
+import itertools
 import json
 import os
 import shutil
@@ -17,19 +19,43 @@ from elmo.text import InputError
 def new_file(path):
     """Yields a path to write a file at. The file takes the name `path` when it is whole and on disk.
 
+    A symbolic link is followed. What is no file on a disk, such as a pipe or /dev/stdout, is written to as it is.
+
     InputError if it cannot be written; then what was there stays.
     """
-    temporary = path + '.tmp'
+    temporary = None
     try:
+        if _is_stream(path):
+            yield path
+            return
+        target = os.path.realpath(path)
+        temporary = _fresh(target)
         yield temporary
         sync(temporary)
-        os.rename(temporary, path)
-        sync(os.path.dirname(path) or '.')
+        os.rename(temporary, target)
+        sync(os.path.dirname(target))
     except EnvironmentError as error:
         raise InputError('%s: cannot be written: %s' % (path, error.strerror or error))
     finally:
-        if os.path.exists(temporary):
+        if temporary and os.path.exists(temporary):
             os.remove(temporary)
+
+
+def _is_stream(path):
+    """Whether there is something under this name that a file must not replace; /dev/stdout may lead to a file."""
+    return os.path.exists(path) and (not os.path.isfile(path) or os.path.abspath(path).startswith('/dev/'))
+
+
+def _fresh(path):
+    """Makes an empty file beside `path` and returns its path. Nobody else has a file of this name."""
+    for number in itertools.count():
+        temporary = '%s.%d.%d.tmp' % (path, os.getpid(), number)
+        try:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return temporary
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
 
 
 @contextlib.contextmanager

@@ -18,6 +18,15 @@ def write(directory):
                                                for name in _files(directory)})
 
 
+def read(directory):
+    """The manifest of a directory, {name: [size, sha256]}; None if it has none that can be read."""
+    try:
+        found = read_json(os.path.join(directory, NAME))
+    except InputError:
+        return None
+    return found if isinstance(found, dict) and found else None
+
+
 def damage(directory, names=None):
     """What is wrong with a directory, or with these files of it, by its manifest; an empty text if nothing is.
 
@@ -26,8 +35,8 @@ def damage(directory, names=None):
     path = os.path.join(directory, NAME)
     if not os.path.exists(path):
         return ''
-    expected = read_json(path)
-    if not isinstance(expected, dict):
+    expected = read(directory)
+    if expected is None:
         return '%s: damaged: no list of files' % path
     for name in sorted(expected) if names is None else names:
         file = os.path.join(directory, name)

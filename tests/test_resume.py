@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from project import ROOT
-from helpers import SEVERAL_DEVICES, last, run, run_command, same
+from helpers import SEVERAL_DEVICES, last, parameters, refused_training, run, run_command, same
 from elmo import checkpoint
 from elmo.evaluator import Evaluator
 from elmo.signals import Stop
@@ -298,3 +298,61 @@ def test_2000_steps_take_no_more_memory_files_or_threads_than_500(corpus, monkey
     run(corpus, max_steps=2000, max_epoch=1000, log_interval=1000, save_interval=100, **SAMPLED)
     megabytes, files, threads = np.subtract(used[2000], used[500])
     assert megabytes < 10 and files <= 0 and threads <= 1  # the thread of the reader comes and goes
+
+def test_only_what_has_our_manifest_is_a_checkpoint(corpus, capsys):
+    """Retention leaves a directory and a file of the user's alone, whatever their names, and --resume passes over them."""
+    directory = corpus.directory.join('checkpoints')
+    kept = directory.mkdir().join('20261124').mkdir().join('backup.txt')
+    kept.write('mine')
+    directory.join('20261125').write('a file')
+    flags = dict(max_epoch=2, save_interval=1, keep_checkpoints=1, dev_interval=1000)
+    run(corpus, max_steps=3, **flags)
+    run(corpus, max_steps=5, resume=True, **flags)
+    assert kept.read() == 'mine' and directory.join('20261125').read() == 'a file'
+    assert '20261124: has no whole manifest.json' in capsys.readouterr().out
+    assert checkpoint.steps(str(directory)) == [5]
+
+
+@pytest.mark.parametrize('damage', ['no manifest', 'an empty manifest', 'half a manifest', 'an empty directory'])
+def test_a_half_copied_checkpoint_is_passed_over(corpus, capsys, damage):
+    """By --resume, and by every command that reads."""
+    run(corpus, max_epoch=2, save_dir=corpus.directory.join('whole'))
+    run(corpus, max_epoch=2, max_steps=4, save_interval=2, dev_interval=1000)
+    newest = corpus.directory.join('checkpoints', '000004')
+    manifest = newest.join('manifest.json')
+    if damage == 'no manifest':
+        manifest.remove()
+    elif damage == 'an empty directory':
+        newest.remove()
+        newest.mkdir()
+    else:
+        manifest.write('' if damage == 'an empty manifest' else manifest.read()[:100])
+    capsys.readouterr()
+    assert checkpoint.find(str(corpus.directory.join('checkpoints'))).endswith('000002')
+    assert 'passed over: %s' % newest in capsys.readouterr().err
+    run(corpus, max_epoch=2, resume=True)
+    assert 'passed over: %s' % newest in capsys.readouterr().out
+    assert same(last(corpus, 'whole'), last(corpus))
+
+
+def test_a_checkpoint_that_was_moved_loses_its_link_alone(corpus):
+    flags = dict(max_epoch=3, save_interval=1, keep_checkpoints=1, dev_interval=1000)
+    run(corpus, max_steps=2, **flags)
+    moved, link = corpus.directory.join('elsewhere'), corpus.directory.join('checkpoints', '000002')
+    link.move(moved)
+    link.mksymlinkto(moved)
+    run(corpus, max_steps=4, resume=True, **flags)
+    assert not os.path.lexists(str(link)) and moved.join('train_state.json').check()
+    assert checkpoint.steps(str(corpus.directory.join('checkpoints'))) == [4]
+
+
+def test_nothing_is_saved_after_an_update_that_was_not_finite(corpus, capsys):
+    """Not even where the file that keeps the batch cannot be written."""
+    flags = dict(optim='sgd', learning_rate=1e37, save_interval=1, dev_interval=1000)
+    for number in range(1, 9):
+        corpus.directory.join('checkpoints').ensure('not_finite.%06d.txt' % number, dir=True)
+    line = refused_training(corpus, capsys, **flags)
+    assert 'not finite' in line
+    for step in checkpoint.steps(str(corpus.directory.join('checkpoints'))):
+        saved = parameters(str(corpus.directory.join('checkpoints', '%06d' % step)))
+        assert all(np.isfinite(value).all() for value in saved.values())
