@@ -431,4 +431,4 @@ def run_until_finite(job, config, path):
 
 
 if __name__ == '__main__':
-    cli.run(lambda: train(parse_args()))
+    cli.run(lambda: train(parse_args()), trains=True)

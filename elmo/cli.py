@@ -2,13 +2,17 @@
 """What all commands share: flags, errors of one line, exit codes.
 
 Exit codes: 0 success; 2 bad input or use (one line on stderr, no traceback); 1 a fault of the program, or the death of
-another process of the job; 130 interrupted before there was anything to save; 143 ended by SIGTERM.
+another process of the job; 130 interrupted before there was anything to save; 141 nobody reads the output; 143 ended by
+SIGTERM.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import argparse
 import codecs
+import errno
+import io
 import os
+import signal
 import sys
 import traceback
 
@@ -98,23 +102,54 @@ positive_int = number(int, low=1)
 non_negative_int = number(int, low=0)
 
 
+class NobodyReads(Exception):
+    """The pipe behind standard output is closed, as by `| head`."""
+
+
 class Stream(object):
     """A standard stream that takes Chinese in every locale and shows each line at once.
 
     Where the locale knows ASCII alone, it writes UTF-8.
+
+    Args:
+        stream: of Python; None if it was closed.
+        goes_on: what to do when it cannot be written: go on without it, or raise NobodyReads or InputError.
+        told: a stream where that is told; None: it is not.
     """
 
-    def __init__(self, stream):
-        self._stream, self._bytes = stream, getattr(stream, 'buffer', stream)  # Python 2 has one for both
+    def __init__(self, stream, goes_on=True, told=None):
+        self._bytes = getattr(stream, 'buffer', stream)  # Python 2 has one for both
+        self._stream = stream or io.open(os.devnull, 'w')
+        self._goes_on, self._told = goes_on, told
         encoding = codecs.lookup(getattr(stream, 'encoding', None) or 'ascii').name
         self._encoding = 'utf-8' if encoding == 'ascii' else encoding
 
     def write(self, text):
         if isinstance(text, six.text_type):
             text = text.encode(self._encoding, 'backslashreplace')
-        self._bytes.write(text)
-        if b'\n' in text:
-            self._bytes.flush()
+        try:
+            if self._bytes is None:
+                raise EnvironmentError(errno.EBADF, 'it is closed')
+            self._bytes.write(text)
+            if b'\n' in text or not text:
+                self._bytes.flush()
+        except EnvironmentError as error:
+            self._fail(error)
+
+    def flush(self):
+        self.write('')
+
+    def _fail(self, error):
+        # Python writes what is left at its end. It must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        self._bytes = io.open(os.devnull, 'wb')
+        if self._goes_on and self._told:
+            tell('standard output cannot be written (%s); the run goes on, and log.jsonl has its figures'
+                 % error.strerror, self._told)
+        if not self._goes_on and error.errno == errno.EPIPE:
+            raise NobodyReads
+        if not self._goes_on:
+            raise InputError('standard output cannot be written: %s' % error.strerror)
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
@@ -132,11 +167,36 @@ def fail(message):
     sys.exit(2)
 
 
-def run(main):
-    """Calls main(). An InputError becomes one line on stderr and exit code 2."""
-    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
+def _occupy_standard_streams():
+    """Opens what the caller has closed. The next file would get its number, and whoever prints would write into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+_occupy_standard_streams()
+
+
+def _end_by_sigterm(*_):
+    sys.exit(128 + signal.SIGTERM)  # unlike the signal alone, this removes what is half written
+
+
+def run(main, trains=False):
+    """Calls main(). An InputError becomes one line on stderr and exit code 2.
+
+    Args:
+        trains: whether main() goes on when nobody reads what it prints, as it saves its work.
+    """
+    errors = Stream(sys.stderr)
+    sys.stdout, sys.stderr = Stream(sys.stdout, trains, errors), errors
+    signal.signal(signal.SIGTERM, _end_by_sigterm)
     try:
         main()
+        sys.stdout.flush()
+    except NobodyReads:
+        sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
         fail(error)
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ def new_file(path):
             yield path
             return
         target = os.path.realpath(path)
-        temporary = _fresh(target)
+        temporary = _fresh(target, _make_file)
         yield temporary
         sync(temporary)
         os.rename(temporary, target)
@@ -46,16 +46,20 @@ def _is_stream(path):
     return os.path.exists(path) and (not os.path.isfile(path) or os.path.abspath(path).startswith('/dev/'))
 
 
-def _fresh(path):
-    """Makes an empty file beside `path` and returns its path. Nobody else has a file of this name."""
+def _fresh(path, make):
+    """Makes something empty beside `path`, by a function that fails if it is there, and returns its path."""
     for number in itertools.count():
         temporary = '%s.%d.%d.tmp' % (path, os.getpid(), number)
         try:
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            make(temporary)
             return temporary
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
+
+
+def _make_file(path):
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 @contextlib.contextmanager
@@ -70,17 +74,19 @@ def new_directory(path, temporary=None):
     """Yields a directory to fill. It takes the name `path` when it is whole and on disk; what was there is deleted.
 
     Args:
-        temporary: where it is filled; a path beside `path`, by default PATH.saving. What a killed process left there
-            is deleted.
+        temporary: where it is filled, on the same file system, in a directory that is the caller's alone. What a killed
+            process left there is deleted. Not given: a new name beside `path`.
 
     Raises:
         InputError: it cannot be written; then what was there stays.
     """
-    temporary = temporary or path + '.saving'
     whole = False
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.makedirs(temporary)
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.makedirs(temporary)
+        else:
+            temporary = _fresh(path, os.makedirs)
         yield temporary
         for parent, _, names in os.walk(temporary):
             for name in names + ['.']:
@@ -90,7 +96,7 @@ def new_directory(path, temporary=None):
     except EnvironmentError as error:
         raise InputError('%s: cannot be saved: %s' % (path, error.strerror or error))
     finally:
-        if not whole:
+        if temporary and not whole:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -105,9 +111,9 @@ def _take_place(temporary, path):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def undo_half_a_replacement(path):
+def undo_half_a_replacement(path, temporary):
     """Gives a directory its name back, where new_directory was killed after it had moved the directory away."""
-    old = path + '.saving.old'
+    old = temporary + '.old'
     if os.path.isdir(old) and not os.path.isdir(path):
         os.rename(old, path)
 

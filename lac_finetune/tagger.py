@@ -105,10 +105,10 @@ def load(directory, place):
     return Tagger(decoder, Units(vocabulary), labels)
 
 
-def save(exe, directory, vocabulary, labels, settings):
-    """Writes a model directory. It gets its name when it is complete; an older directory is deleted."""
+def save(exe, directory, vocabulary, labels, settings, temporary):
+    """Writes a model directory; see files.new_directory for `temporary`."""
     program, path = network.decoding_program(settings['sizes'], whole=True)  # a new one, as saving changes the program
-    with new_directory(directory) as temporary:
+    with new_directory(directory, temporary) as temporary:
         target, parameters = os.path.join(temporary, 'network'), program.all_parameters()
         with checkpoint.saving(target, parameters):
             fluid.io.save_inference_model(target, ['word'], [path], exe, program)

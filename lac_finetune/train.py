@@ -161,6 +161,7 @@ class Job(object):
         self.sizes = self._sizes()
         self.directory = args.save_dir.rstrip(os.sep)
         self.checkpoints = self.directory + '.resume'
+        self.temporary = os.path.join(self.checkpoints, '.model')  # where the model is written until it is whole
         self._prepare_directories()
 
     def _sizes(self):
@@ -181,7 +182,7 @@ class Job(object):
             raise InputError('--save_dir %s: is that of an interrupted run; go on with it by --resume, choose another, '
                              'or delete %s' % (self.directory, self.checkpoints))
         if resume:
-            undo_half_a_replacement(self.directory)
+            undo_half_a_replacement(self.directory, self.temporary)
         free = not os.path.exists(self.directory) or os.path.isdir(self.directory) and not os.listdir(self.directory)
         if not free and not (resume and os.path.isdir(self.directory) and os.path.isdir(self.checkpoints)):
             raise InputError('--save_dir %s: is there already; choose another' % self.directory)
@@ -307,7 +308,7 @@ class Trainer(object):
                     'max_length': args.max_sentence_length, 'dev_f1': self.state['best_dev_f1'],
                     'elmo_mix': network.mix(fluid.global_scope()) if self.sizes['elmo'] else None}
         with checkpoint.resumable():
-            tagger.save(self.exe, self.job.directory, self.job.vocabulary, self.labels, settings)
+            tagger.save(self.exe, self.job.directory, self.job.vocabulary, self.labels, settings, self.job.temporary)
         print('saved %s, the best so far' % self.job.directory)
 
     def _halve_learning_rate(self):
@@ -394,4 +395,4 @@ def train(args):
 
 
 if __name__ == '__main__':
-    cli.run(lambda: train(parse_args()))
+    cli.run(lambda: train(parse_args()), trains=True)

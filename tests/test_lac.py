@@ -343,6 +343,6 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     assert '--resume' in refused(capsys, lambda: run(task, **changed))
     line = refused(capsys, lambda: run(task, resume=True, dropout=0.2, word_emb_dim=5, log_interval=9, **changed))
     assert '--dropout 0.3 there, 0.2 here, --word_emb_dim 4 there, 5 here' in line and 'log_interval' not in line
-    task.join('model').rename(task.join('model.saving.old'))  # as after a kill between two renames
+    task.join('model').rename(task.join('model.resume', '.model.old'))  # as after a kill between two renames
     run(task, resume=True, **changed)
-    assert settings(task.join('model'))['test_f1'] and not task.join('model.saving.old').check()
+    assert settings(task.join('model'))['test_f1'] and not task.join('model.resume').check()

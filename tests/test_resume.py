@@ -299,8 +299,9 @@ def test_2000_steps_take_no_more_memory_files_or_threads_than_500(corpus, monkey
     megabytes, files, threads = np.subtract(used[2000], used[500])
     assert megabytes < 10 and files <= 0 and threads <= 1  # the thread of the reader comes and goes
 
+
 def test_only_what_has_our_manifest_is_a_checkpoint(corpus, capsys):
-    """Retention leaves a directory and a file of the user's alone, whatever their names, and --resume passes over them."""
+    """Retention leaves other directories and files alone, whatever their names, and --resume passes over them."""
     directory = corpus.directory.join('checkpoints')
     kept = directory.mkdir().join('20261124').mkdir().join('backup.txt')
     kept.write('mine')

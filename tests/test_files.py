@@ -1,0 +1,89 @@
+# -*- coding: utf-8 -*-
+"""Files that take their name when they are whole, and what they never replace."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import os
+import stat
+import sys
+import threading
+
+import pytest
+
+
+from project import ROOT
+from helpers import run_command
+from elmo.files import new_directory, replacing
+from elmo.text import InputError
+
+
+def write(path, text='new'):
+    with replacing(str(path)) as output:
+        output.write(text)
+
+
+def test_a_file_of_the_users_beside_it_stays(tmpdir):
+    tmpdir.join('out.tmp').write('mine')
+    write(tmpdir.join('out'))
+    assert tmpdir.join('out').read() == 'new' and tmpdir.join('out.tmp').read() == 'mine'
+    assert len(tmpdir.listdir()) == 2
+
+
+def test_a_link_is_followed(tmpdir):
+    target, link = tmpdir.mkdir('elsewhere').join('out'), tmpdir.join('link')
+    target.write('old')
+    link.mksymlinkto(target)
+    write(link)
+    assert link.islink() and target.read() == 'new'
+    tmpdir.join('dangling').mksymlinkto(tmpdir.join('elsewhere', 'made'))
+    write(tmpdir.join('dangling'))
+    assert tmpdir.join('dangling').islink() and tmpdir.join('elsewhere', 'made').read() == 'new'
+
+
+def test_a_pipe_is_written_to(tmpdir):
+    path, found = str(tmpdir.join('pipe')), []
+    os.mkfifo(path)
+
+    def read():
+        with open(path) as pipe:
+            found.append(pipe.read())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    write(path)
+    thread.join(10)
+    assert found == ['new'] and stat.S_ISFIFO(os.stat(path).st_mode)
+
+
+def test_a_device_is_written_to(tmpdir):
+    """/dev/stdout is a link that leads to what this process writes to."""
+    code = ("import sys; sys.path.insert(0, %r); from elmo.files import replacing\n"
+            "with replacing('/dev/stdout') as output: output.write(u'new')" % str(ROOT))
+    before = os.readlink('/dev/stdout')
+    assert run_command([sys.executable, '-c', code])[:2] == (0, 'new')
+    assert os.readlink('/dev/stdout') == before
+
+
+def test_a_failure_leaves_what_was_there(tmpdir):
+    path = tmpdir.join('out')
+    path.write('old')
+    with pytest.raises(InputError):
+        with replacing(str(path)) as output:
+            output.write('half')
+            raise EnvironmentError(28, 'No space left on device')
+    assert path.read() == 'old' and tmpdir.listdir() == [path]
+    path.remove()
+    path.mkdir()
+    with pytest.raises(InputError) as error:
+        write(path)
+    assert 'out: cannot be written: Is a directory' in str(error.value) and path.check(dir=True)
+
+
+def test_a_directory_of_the_users_beside_it_stays(tmpdir):
+    for name in ('model', 'model.saving', 'model.saving.old'):
+        tmpdir.mkdir(name).join('file').write('mine')
+    with new_directory(str(tmpdir.join('model'))) as temporary:
+        with open(os.path.join(temporary, 'file'), 'w') as output:
+            output.write('new')
+    assert tmpdir.join('model', 'file').read() == 'new'
+    assert tmpdir.join('model.saving', 'file').read() == tmpdir.join('model.saving.old', 'file').read() == 'mine'
+    assert len(tmpdir.listdir()) == 3
