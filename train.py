@@ -292,12 +292,13 @@ class Trainer(object):
 
     def _check_parameters(self):
         """The last update may have been too large, with a loss and a gradient that were finite."""
+        step = self.state['step']
         for parameter in self.program.whole.all_parameters():
             if not np.isfinite(np.array(fluid.global_scope().find_var(parameter.name).get_tensor())).all():
                 if self.job.cluster.num_trainers > 1:  # the others do not know
                     raise InputError('a parameter is not finite after step %d: %s; lower --learning_rate, and go on with '
-                                     '--resume' % (self.state['step'], parameter.name))
-                raise NotFinite(self.state['step'])
+                                     '--resume' % (step, parameter.name))
+                raise NotFinite(step)
 
     def save_the_rest(self):
         """Saves what was trained since the last checkpoint, if there is any."""

@@ -131,13 +131,10 @@ class Stream(object):
             if self._bytes is None:
                 raise EnvironmentError(errno.EBADF, 'it is closed')
             self._bytes.write(text)
-            if b'\n' in text or not text:
+            if b'\n' in text:
                 self._bytes.flush()
         except EnvironmentError as error:
             self._fail(error)
-
-    def flush(self):
-        self.write('')
 
     def _fail(self, error):
         # Python writes what is left at its end. It must not fail once more.
@@ -194,7 +191,6 @@ def run(main, trains=False):
     signal.signal(signal.SIGTERM, _end_by_sigterm)
     try:
         main()
-        sys.stdout.flush()
     except NobodyReads:
         sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
