@@ -296,8 +296,8 @@ class Trainer(object):
         for parameter in self.program.whole.all_parameters():
             if not np.isfinite(np.array(fluid.global_scope().find_var(parameter.name).get_tensor())).all():
                 if self.job.cluster.num_trainers > 1:  # the others do not know
-                    raise InputError('a parameter is not finite after step %d: %s; lower --learning_rate, and go on with '
-                                     '--resume' % (step, parameter.name))
+                    raise InputError('a parameter is not finite after step %d: %s; lower --learning_rate, and go on '
+                                     'with --resume' % (step, parameter.name))
                 raise NotFinite(step)
 
     def save_the_rest(self):
