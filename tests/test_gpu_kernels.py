@@ -19,6 +19,12 @@ CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7)
 LABELS = ['n-B', 'n-I', 'v-B']
 ON_THE_CPU = {'linear_chain_crf', 'linear_chain_crf_grad', 'crf_decoding'}  # fluid takes their data there and back
 NOT_LISTED = {'cast', 'conditional_block'}  # the list of fluid 2.5 leaves cast out; a block only runs others
+# Inputs that fluid's kernels read on the host, whatever device they run on, by their names in all operators.
+READ_ON_THE_HOST = {'Seed', 'Offset', 'Length', 'Cond', 'Shape', 'ShapeTensor', 'ShapeTensorList', 'StartsTensor',
+                    'StartsTensorList', 'EndsTensor', 'EndsTensorList', 'AxisTensor', 'ScaleTensor', 'TargetLoD',
+                    'SectionsTensorList', 'RepeatTimes', 'OutSize', 'K'}
+COPIED = {('dropout', 'Seed'), ('sequence_slice', 'Offset'), ('sequence_slice', 'Length'),
+          ('conditional_block', 'Cond')}  # of these the kernels themselves make a copy, as fluid's sources show
 VAR_TYPE = fluid.core.VarDesc.VarType
 TYPES = {VAR_TYPE.FP32: 'float', VAR_TYPE.FP16: '::paddle::platform::float16', VAR_TYPE.INT64: 'int64_t',
          VAR_TYPE.INT32: 'int', VAR_TYPE.UINT8: 'uint8_t'}
@@ -91,3 +97,9 @@ def test_each_operator_has_a_cuda_kernel_of_its_type():
     assert len(seen) > 40 and {'lstmp', 'lstmp_grad', 'gru', 'adam', 'lookup_table_grad'} <= seen
     assert missing - NOT_LISTED == ON_THE_CPU
     assert all(kernels.get(kind) is None for kind in missing & NOT_LISTED)
+
+
+def test_no_operator_is_given_a_tensor_that_must_be_on_the_cpu():
+    found = {(op.type, slot) for program in programs() for op, _ in operators(program) for slot in op.input_names
+             if slot in READ_ON_THE_HOST and op.input(slot)}
+    assert {('dropout', 'Seed'), ('sequence_slice', 'Offset')} <= found <= COPIED, found - COPIED
