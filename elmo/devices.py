@@ -8,7 +8,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 from elmo import release
-from elmo.text import InputError
+from elmo.text import InputError, is_whole_number
 
 THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
 
@@ -29,7 +29,7 @@ def places(use_gpu=None):
     if use_gpu or (use_gpu is None and gpus):
         return fluid.cuda_places()
     number = os.environ['CPU_NUM']  # fluid reads it too
-    if not number.isdigit() or not int(number):
+    if not is_whole_number(number) or not int(number):
         raise InputError('CPU_NUM=%s: set it to the number of CPU replicas, 1 or more' % number)
     return fluid.cpu_places(int(number))
 

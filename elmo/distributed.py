@@ -21,7 +21,7 @@ import paddle.fluid as fluid
 
 from bilm import ops
 from elmo import release
-from elmo.text import InputError
+from elmo.text import InputError, is_whole_number
 
 STARTED = 'ELMO_TRAINER'  # of a process that another one started, see collective.Started: '1 ip:port,ip:port'
 ROLES = fluid.core.op_proto_and_checker_maker.OpRole
@@ -47,7 +47,7 @@ class _Environment(object):
     def number(self, name):
         """A whole number, 0 if the variable is missing; InputError for anything else."""
         text = self.text(name)
-        if text and not text.isdigit():
+        if text and not is_whole_number(text):
             raise InputError('%s=%s: set it to a whole number' % (name, text))
         return int(text or 0)
 
@@ -57,7 +57,7 @@ class _Environment(object):
         found = text.split(',') if text else []
         for endpoint in found:
             host, _, port = endpoint.rpartition(':')
-            if not (host and port.isdigit() and 0 < int(port) < 65536):
+            if not (host and is_whole_number(port) and 0 < int(port) < 65536):
                 raise InputError('%s=%s: %s is not ip:port' % (name, text, endpoint))
         if len(set(found)) < len(found):
             raise InputError('%s=%s: names an endpoint twice' % (name, text))

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import io
 import os
+import re
 import sys
 
 BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
@@ -88,6 +89,11 @@ def read_blocks(paths, block):
                 lines, characters = [], 0
     if lines:
         yield lines, size
+
+
+def is_whole_number(text):
+    """Whether int() takes a text, and it has the digits 0 to 9 alone; isdigit() knows others, such as ²."""
+    return bool(re.match('[0-9]{1,9}$', text))
 
 
 class Vocabulary(object):

@@ -12,7 +12,7 @@ import time
 import paddle.fluid as fluid
 
 from elmo import cli
-from elmo.text import InputError
+from elmo.text import InputError, is_whole_number
 
 PORT = 10000  # added to the port of the process to which the others connect
 KEEPALIVE = {'TCP_KEEPIDLE': 20, 'TCP_KEEPINTVL': 10, 'TCP_KEEPCNT': 3}  # a machine that is gone is noticed after 50 s
@@ -177,7 +177,7 @@ class Watch(object):
             connection.settimeout(5)  # whoever else connects must not hold up the trainers
             hello = next(lines, '').split(' ', 2)
             connection.settimeout(None)
-            if len(hello) == 3 and hello[0] == 'hello' and hello[1].isdigit() and int(hello[1]) in wanted:
+            if len(hello) == 3 and hello[0] == 'hello' and is_whole_number(hello[1]) and int(hello[1]) in wanted:
                 wanted.remove(int(hello[1]))
                 self._start(self._watch_trainer, connection, lines, *hello[2].rsplit(' ', 1))
         listener.close()

@@ -48,6 +48,11 @@ def test_a_run_on_other_text(corpus, min_count, words):
     assert 'new text: %.2f before' % before in second
 
 
+def test_help_needs_nothing(corpus):
+    code, output, errors = adapt(corpus, '--help')
+    assert code == 0 and not errors and output.startswith('Continues pretraining') and 'MIN_COUNT' in output
+
+
 def test_what_is_missing_is_named(corpus):
     code, _, errors = adapt(corpus, TEXT='x', CHECKPOINT='y')
     assert code == 2 and errors.count('\n') == 1 and 'VOCABULARY is not set' in errors

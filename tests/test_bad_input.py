@@ -9,6 +9,7 @@ import sys
 
 import paddle.fluid as fluid
 import pytest
+import six
 
 from project import ROOT
 from helpers import refused, refused_training, run_command, write_lines
@@ -48,7 +49,7 @@ def test_use_gpu_without_cuda(corpus, capsys):
     assert 'without CUDA' in refused_training(corpus, capsys, use_gpu=True)
 
 
-@pytest.mark.parametrize('number', ['0', '-1', 'two', ''])
+@pytest.mark.parametrize('number', ['0', '-1', 'two', ''] + ['²'] * six.PY3)
 def test_cpu_num(corpus, capsys, monkeypatch, number):
     monkeypatch.setenv('CPU_NUM', number)
     assert 'CPU_NUM=' + number in refused_training(corpus, capsys)

@@ -51,6 +51,8 @@ def test_who_a_process_is():
     ('pserver', dict(TRAINER, TRAINING_ROLE='CHIEF'), 'TRAINING_ROLE=CHIEF'),
     ('pserver', dict(TRAINER, PADDLE_TRAINER_ID='2'), 'PADDLE_TRAINER_ID=2, PADDLE_TRAINERS_NUM=2'),
     ('pserver', dict(TRAINER, PADDLE_TRAINER_ID='one'), 'PADDLE_TRAINER_ID=one'),
+    ('pserver', dict(TRAINER, PADDLE_TRAINER_ID='²'), 'PADDLE_TRAINER_ID=²'),
+    ('pserver', dict(TRAINER, PADDLE_PSERVERS_IP_PORT_LIST='a:²'), 'a:² is not ip:port'),
     ('pserver', dict(TRAINER, PADDLE_TRAINERS_NUM='0'), 'PADDLE_TRAINERS_NUM=0'),
     ('pserver', dict(TRAINER, PADDLE_PSERVERS_IP_PORT_LIST='10.0.0.1'), '10.0.0.1 is not ip:port'),
     ('pserver', dict(TRAINER, PADDLE_PSERVERS_IP_PORT_LIST='a:1,a:1'), 'names an endpoint twice'),

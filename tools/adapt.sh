@@ -8,6 +8,7 @@
 #   MIN_COUNT  words that occur this often in TEXT are added to the vocabulary (default 5; 0: no new words)
 # The text is cut by the vocabulary. After an interruption, the same command continues.
 set -eu
+case " $* " in *' --help '* | *' -h '*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit ;; esac
 trap 'exit 130' INT # an interrupted part saves and exits normally; the next part must not start
 trap 'exit 143' TERM
 
