@@ -89,11 +89,12 @@ class Job(object):
 
     def start_others(self):
         """Starts a process for each other device, where this fluid runs one device in a process."""
-        if self._starts_others:
-            values = dict(vars(self.args), save_dir=self.directory)
-            flags = [word for name, value in sorted(values.items()) if value is not None
-                     for word in ('--' + name, '%s' % value)]
-            self.started = collective.Started(self.cluster, [sys.executable, os.path.abspath(__file__)] + flags)
+        values = dict(vars(self.args), save_dir=self.directory)
+        flags = [word for name, value in sorted(values.items()) if value is not None
+                 for word in ('--' + name, '%s' % value)]
+        self.started = collective.Started(self.cluster if self._starts_others else distributed.LOCAL,
+                                          [sys.executable, os.path.abspath(__file__)] + flags)
+        return self.started
 
     def join(self, watch):
         """Joins the other processes of the cluster, where they sum the gradients by themselves."""
@@ -405,10 +406,8 @@ def train(args):
         print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
                  config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens))
-        job.start_others()
-        run_until_finite(job, config, path)
-        if job.started:
-            job.started.wait()
+        with job.start_others():
+            run_until_finite(job, config, path)
 
 
 def run_until_finite(job, config, path):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import paddle.fluid as fluid
@@ -164,10 +165,10 @@ def cluster_of_devices(number):
 
 
 class Started(object):
-    """The processes of the other devices of a cluster, which this process starts.
+    """The processes of the other devices of a cluster, which this process starts. A context; they end with it.
 
     Args:
-        cluster: as cluster_of_devices made it.
+        cluster: as cluster_of_devices made it; LOCAL: no process is started.
         command: list of words that each of them runs.
     """
 
@@ -182,16 +183,26 @@ class Started(object):
                 self._processes.append(subprocess.Popen(command, env=environ, stdin=null, stdout=null, stderr=errors,
                                                         preexec_fn=os.setsid))  # Ctrl-C is for trainer 0
 
-    def failed(self):
-        """Which of them ended with an error, its exit code and what it said, as text; '' if none did."""
-        for number, (process, errors) in enumerate(zip(self._processes, self._errors), 1):
-            if process.poll():
-                errors.seek(0)
-                said = errors.read().decode('utf-8', 'replace').strip() or 'it said nothing'
-                return 'trainer %d died with exit code %d: %s; go on with --resume' % (number, process.returncode, said)
-        return ''
+    def __enter__(self):
+        return self
 
-    def wait(self):
-        """Waits until all of them have ended."""
+    def __exit__(self, kind, *_):
         for process in self._processes:
+            if kind and process.poll() is None:
+                process.kill()
             process.wait()
+
+    def failed(self, seconds=0):
+        """Which of them ended with an error, its exit code and what it said, as text; '' if none does within a time."""
+        end = time.time() + seconds
+        while self._processes:
+            for number, (process, errors) in enumerate(zip(self._processes, self._errors), 1):
+                if process.poll():
+                    errors.seek(0)
+                    said = errors.read().decode('utf-8', 'replace').strip() or 'it said nothing'
+                    return 'trainer %d died with exit code %d: %s; go on with --resume' % (
+                        number, process.returncode, said)
+            if time.time() >= end:
+                break
+            time.sleep(0.1)
+        return ''

@@ -29,10 +29,10 @@ class Watch(object):
         cluster: a distributed.Cluster; a local one is not watched.
         agreed: text that must be the same everywhere, as the checkpoint that the run goes on from.
         timeout: seconds that the processes may take to come.
-        started: the collective.Started of the processes that this one has started, if it has.
+        started: the collective.Started of the processes that this one has started.
     """
 
-    def __init__(self, cluster, agreed, timeout, started=None):
+    def __init__(self, cluster, agreed, timeout, started):
         self.cluster, self._agreed, self._timeout, self._lock = cluster, agreed, timeout, threading.Lock()
         self._name = ('server %s' % cluster.server if cluster.server else
                       'trainer %d on %s' % (cluster.trainer_id, socket.gethostname()))
@@ -131,10 +131,9 @@ class Watch(object):
         os._exit(code)
 
     def _died(self, name):
-        if self._started:
-            time.sleep(1)  # its connection closes before it has ended
-            if self._started.failed():
-                self._end(1, self._started.failed())
+        reason = self._started.failed(1)  # its connection closes before it has ended
+        if reason:
+            self._end(1, reason)
         self._end(1, '%s died; start all processes again, with --resume' % name)
 
     @staticmethod
@@ -167,8 +166,9 @@ class Watch(object):
             try:
                 connection = self._kept(listener.accept()[0])
             except socket.timeout:
-                if self._started and self._started.failed():
-                    self._end(1, self._started.failed())
+                reason = self._started.failed()
+                if reason:
+                    self._end(1, reason)
                 if time.time() > deadline:
                     self._end(1, '%s: trainer %s did not come within %d s; start all processes again' % (
                         self._name, ', '.join(map(str, sorted(wanted))), self._timeout))

@@ -230,7 +230,7 @@ def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
     assert '--max_epoch 1 there, 2 here' in str(error.value)
 
 
-@pytest.mark.parametrize('num_devices', ['1', pytest.param('3', marks=SEVERAL_DEVICES)])
+@pytest.mark.parametrize('num_devices', ['1', '3'])
 def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
     run(corpus, max_epoch=2)
     directory = checkpoint.find(str(corpus.directory.join('checkpoints')))
