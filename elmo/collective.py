@@ -127,16 +127,20 @@ def join(cluster, place, timeout):
     strategy.rank, strategy.rank_num = cluster.trainer_id, cluster.num_trainers
     strategy.ip_address, strategy.ip_port = host, int(port)
     strategy.init_seconds, strategy.run_seconds = timeout, 10 ** 7  # trainer 0 may take long to evaluate
-    server = None
-    if cluster.trainer_id == 0:
-        server = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(__file__), 'rendezvous.py'), host, port,
-                                   '%d' % cluster.num_trainers],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        if not server.stdout.readline():
-            raise InputError('port %s, for the processes to find each other, cannot be used; choose another' % port)
+    server = cluster.trainer_id == 0 and _start_rendezvous(host, port, cluster.num_trainers)
     fluid.core.GlooParallelContext(strategy).init()
     if server:
         server.wait()  # the others may not be through
+
+
+def _start_rendezvous(host, port, number):
+    """Starts rendezvous.py; InputError if it cannot use the port."""
+    command = [sys.executable, os.path.join(os.path.dirname(__file__), 'rendezvous.py'), host, port, '%d' % number]
+    with open(os.devnull, 'w') as null:
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=null)
+    if not server.stdout.readline():
+        raise InputError('port %s, for the processes to find each other, cannot be used; choose another' % port)
+    return server
 
 
 def nccl_program(cluster):

@@ -2,9 +2,11 @@
 """One process for each device, with fluid 2.5: together they train like one, and end together."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
 import io
 import os
 import signal
+import socket
 import sys
 
 import numpy as np
@@ -116,6 +118,16 @@ def test_cpus_of_one_machine_alone(corpus):
     with pytest.raises(InputError) as error:
         collective.join(CLUSTER, fluid.CPUPlace(), 1)
     assert 'on CPUs all processes must be on one machine' in str(error.value)
+
+
+def test_a_port_that_is_taken_is_told(corpus):
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen(1)
+        endpoints = ['127.0.0.1:%d' % taken.getsockname()[1], '127.0.0.1:1']
+        with pytest.raises(InputError) as error:
+            collective.join(CLUSTER._replace(trainer_id=0, trainers=endpoints), fluid.CPUPlace(), 1)
+    assert 'for the processes to find each other, cannot be used' in str(error.value)
 
 
 def program(corpus, **flags):
