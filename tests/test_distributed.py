@@ -65,7 +65,7 @@ def test_who_a_process_is():
 def test_what_is_missing_or_contradicts_is_named(method, environ, message):
     with pytest.raises(InputError) as error:
         distributed.cluster(method, environ)
-    assert message in str(error.value)
+    assert message in '%s' % error.value
 
 
 def free_port(number):
