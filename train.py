@@ -13,7 +13,7 @@ import paddle.fluid as fluid
 
 import bilm
 from args import FIXED, SIZES, parse_args
-from elmo import amp, checkpoint, collective, devices, distributed, progress, release, rundir
+from elmo import amp, checkpoint, collective, devices, distributed, progress, rundir
 from elmo.batching import prefetch
 from elmo.curves import Curves
 from elmo.evaluator import Evaluator
@@ -50,7 +50,7 @@ class Job(object):
         distributed.check(self.cluster, self.places)
         if args.use_amp:
             amp.check(self.places)
-        self._starts_others = len(self.places) > 1 and not release.has_data_parallel()
+        self._starts_others = devices.too_many(self.places)
         if self._starts_others:
             self.cluster, self.places = collective.cluster_of_devices(len(self.places)), self.places[:1]
         self.num_devices = self.cluster.num_trainers * len(self.places)

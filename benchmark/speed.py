@@ -23,7 +23,6 @@ import numpy as np
 import paddle.fluid as fluid
 from paddle.fluid.layer_helper import LayerHelper
 
-
 import bilm
 from args import parse_args
 from benchmark import common

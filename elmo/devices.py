@@ -34,10 +34,15 @@ def places(use_gpu=None):
     return fluid.cpu_places(int(number))
 
 
+def too_many(places):
+    """Whether these are more devices than this fluid runs a program on in one process."""
+    return len(places) > 1 and not release.has_data_parallel()
+
+
 def places_of_one_process(use_gpu=None):
     """As `places`; of several devices only the first, which is told, where this fluid runs one in a process."""
     found = places(use_gpu)
-    if len(found) > 1 and not release.has_data_parallel():
+    if too_many(found):
         print('this PaddlePaddle runs one device in a process: the first of %d is used' % len(found))
         return found[:1]
     return found
@@ -62,6 +67,9 @@ class Executor(object):
     """
 
     def __init__(self, program, places, loss=None, share_vars_from=None, threads=THREADS, cluster=None):
+        if too_many(places):
+            raise InputError('%d devices: this PaddlePaddle runs one in a process; set CUDA_VISIBLE_DEVICES to one '
+                             'GPU, or CPU_NUM=1' % len(places))
         build, execution = fluid.BuildStrategy(), fluid.ExecutionStrategy()
         if cluster and cluster.trainers:
             build.num_trainers, build.trainer_id = cluster.num_trainers, cluster.trainer_id

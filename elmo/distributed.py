@@ -20,7 +20,7 @@ import sys
 import paddle.fluid as fluid
 
 from bilm import ops
-from elmo import release
+from elmo import devices, release
 from elmo.text import InputError, is_whole_number
 
 STARTED = 'ELMO_TRAINER'  # of a process that another one started, see collective.Started: '1 ip:port,ip:port'
@@ -131,7 +131,7 @@ def check(cluster, places):
     if cluster.method == 'nccl2' and not fluid.is_compiled_with_cuda():
         raise InputError('--update_method nccl2: needs GPUs, and this PaddlePaddle is built without CUDA; install '
                          'paddlepaddle-gpu, or use pserver')
-    if cluster.method == 'nccl2' and len(places) > 1 and not release.has_data_parallel():
+    if cluster.method == 'nccl2' and devices.too_many(places):
         raise InputError('--update_method nccl2: with fluid 2.5 a process has one device, not %d; start it by '
                          'scripts/run_nccl2.sh, or set FLAGS_selected_gpus' % len(places))
     if cluster.servers and not release.has_servers():

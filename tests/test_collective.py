@@ -18,7 +18,7 @@ from benchmark import common, scaling
 from helpers import Training, last, losses, run, run_command, same
 from args import parse_args
 import bilm
-from elmo import collective, distributed, release
+from elmo import collective, devices, distributed, release
 from elmo.text import InputError
 from elmo.training import TrainingProgram
 
@@ -128,6 +128,12 @@ def test_a_port_that_is_taken_is_told(corpus):
         with pytest.raises(InputError) as error:
             collective.join(CLUSTER._replace(trainer_id=0, trainers=endpoints), fluid.CPUPlace(), 1)
     assert 'for the processes to find each other, cannot be used' in str(error.value)
+
+
+def test_several_devices_in_one_process_are_refused():
+    with pytest.raises(InputError) as error:
+        devices.Executor(fluid.Program(), fluid.cpu_places(2))
+    assert '2 devices: this PaddlePaddle runs one in a process' in str(error.value)
 
 
 def program(corpus, **flags):
