@@ -28,42 +28,6 @@ def needed(cluster):
     return bool(cluster.trainers) and not release.has_data_parallel()
 
 
-class _Sum(object):
-    """Appends to a program, or inserts into it, what sums or gathers a tensor over all trainers."""
-
-    def __init__(self, block, num_trainers):
-        self.block, self.num_trainers = block, num_trainers
-
-    def insert(self, index, kind, inputs, output, **attrs):
-        """Inserts an operator at a place of the block, and returns the place behind it."""
-        attrs['op_role'] = int(distributed.ROLES.Backward)
-        self.block._insert_op(index, type=kind, inputs=inputs, outputs={'Out': output}, attrs=attrs)
-        return index + 1
-
-    def sum(self, index, name):
-        """Replaces a tensor by its sum."""
-        return self.insert(index, 'c_allreduce_sum', {'X': name}, name, ring_id=RING, use_calc_stream=True)
-
-    def gather(self, index, name):
-        """The rows of a tensor in all trainers, one trainer behind the other: (place, name).
-
-        A gather wants equally many rows everywhere. The fed `gather_rows` repeats the last row; the tensors of
-        gradients have their repeated rows set to 0 by `gather_mask`.
-        """
-        rows, result = [self._like(name, part) for part in ('rows', 'of_all')]
-        index = self.insert(index, 'gather', {'X': name, 'Index': 'gather_rows'}, rows)
-        if self.block.var(name).dtype == fluid.core.VarDesc.VarType.FP32:
-            index = self.insert(index, 'elementwise_mul', {'X': rows, 'Y': 'gather_mask'}, rows, axis=-1)
-        index = self.insert(index, 'c_allgather', {'X': rows}, result, ring_id=RING, use_calc_stream=True,
-                            nranks=self.num_trainers)
-        return index, result
-
-    def _like(self, name, part):
-        like = self.block.var(name)
-        return self.block.create_var(name='%s@%s' % (name, part), dtype=like.dtype, shape=[-1] + list(like.shape[1:]),
-                                     stop_gradient=True).name
-
-
 def sum_gradients(params_grads, num_trainers):
     """Adds to the default program what replaces the gradients of a step by their sum over all trainers.
 
@@ -77,15 +41,15 @@ def sum_gradients(params_grads, num_trainers):
     block = fluid.default_main_program().global_block()
     data('gather_rows', [None], dtype='int64')
     data('gather_mask', [None, 1], dtype='float32')
-    over_all, ids_of_all = _Sum(block, num_trainers), {}
+    ids_of_all = {}
     for lookup in [op for op in block.ops if op.type == 'lookup_table_grad']:
         ids, gradient = lookup.input('Ids')[0], lookup.input('Out@GRAD')[0]
         if ids in SHARED:
-            over_all.sum(block.ops.index(lookup), gradient)
+            _insert_sum(block, block.ops.index(lookup), gradient)
             continue
         if ids not in ids_of_all:
-            _, ids_of_all[ids] = over_all.gather(0, ids)
-        _, gathered = over_all.gather(block.ops.index(lookup), gradient)
+            ids_of_all[ids] = _insert_gather(block, 0, ids, num_trainers)
+        gathered = _insert_gather(block, block.ops.index(lookup), gradient, num_trainers)
         lookup._rename_input(ids, ids_of_all[ids])
         lookup._rename_input(gradient, gathered)
     for _, gradient in params_grads:
@@ -95,8 +59,35 @@ def sum_gradients(params_grads, num_trainers):
 
 def sum_over_trainers(variable):
     """Appends what replaces a variable by its sum over all trainers."""
-    block = variable.block
-    _Sum(block, 0).sum(len(block.ops), variable.name)
+    _insert_sum(variable.block, len(variable.block.ops), variable.name)
+
+
+def _insert(block, index, kind, inputs, output, **attrs):
+    attrs['op_role'] = int(distributed.ROLES.Backward)
+    block._insert_op(index, type=kind, inputs=inputs, outputs={'Out': output}, attrs=attrs)
+
+
+def _insert_sum(block, index, name):
+    """Replaces a tensor by its sum, at a place of the block."""
+    _insert(block, index, 'c_allreduce_sum', {'X': name}, name, ring_id=RING, use_calc_stream=True)
+
+
+def _insert_gather(block, index, name, num_trainers):
+    """Makes a tensor of the rows of one in all trainers, one trainer behind the other, and returns its name.
+
+    A gather wants equally many rows everywhere. The fed `gather_rows` repeats the last row; the tensors of gradients
+    have their repeated rows set to 0 by `gather_mask`.
+    """
+    like = block.var(name)
+    rows, result = [block.create_var(name='%s@%s' % (name, part), dtype=like.dtype, shape=[-1] + list(like.shape[1:]),
+                                     stop_gradient=True).name for part in ('rows', 'of_all')]
+    operators = [('gather', {'X': name, 'Index': 'gather_rows'}, rows, {}),
+                 ('c_allgather', {'X': rows}, result, dict(ring_id=RING, use_calc_stream=True, nranks=num_trainers))]
+    if like.dtype == fluid.core.VarDesc.VarType.FP32:
+        operators.insert(1, ('elementwise_mul', {'X': rows, 'Y': 'gather_mask'}, rows, {'axis': -1}))
+    for place, (kind, inputs, output, attrs) in enumerate(operators, index):
+        _insert(block, place, kind, inputs, output, **attrs)
+    return result
 
 
 def gather_feed(rows, most_rows):
