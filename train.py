@@ -2,6 +2,7 @@
 """Pretrains a bidirectional LSTM language model: one optimizer update a step, over all devices."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import json
 import os
 import resource
 import sys
@@ -13,8 +14,9 @@ import paddle.fluid as fluid
 
 import bilm
 from args import FIXED, SIZES, parse_args
-from elmo import amp, checkpoint, collective, devices, distributed, progress, rundir
+from elmo import amp, checkpoint, collective, devices, distributed, manifest, progress, rundir
 from elmo.batching import prefetch
+from elmo.connection import random_text
 from elmo.curves import Curves
 from elmo.evaluator import Evaluator
 from elmo.files import replacing
@@ -22,7 +24,7 @@ from elmo.runlog import RunLog, Window
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError, Vocabulary, list_files
 from elmo.training import TrainingProgram, steps
-from elmo.watch import Watch
+from elmo.watch import SECRET, Watch
 from reader import BucketedReader
 
 MAX_SKIPPED = 10  # batches of a run that --on_nan skip leaves out; more of them are a matter of the settings
@@ -53,6 +55,7 @@ class Job(object):
         self._starts_others = devices.too_many(self.places)
         if self._starts_others:
             self.cluster, self.places = collective.cluster_of_devices(len(self.places)), self.places[:1]
+            os.environ.setdefault(str(SECRET), str(random_text()))
         self.num_devices = self.cluster.num_trainers * len(self.places)
         self.vocabulary = Vocabulary(args.vocab_path)
         self._choose_softmax()
@@ -95,6 +98,16 @@ class Job(object):
         self.started = collective.Started(self.cluster if self._starts_others else distributed.LOCAL,
                                           [sys.executable, os.path.abspath(__file__)] + flags)
         return self.started
+
+    def watch(self, path):
+        """The Watch of a run that goes on from the checkpoint at `path`, or '', unless it starts from --init_from."""
+        start, agreed = path or self.init_from, ('start', '')
+        if start and self.cluster != distributed.LOCAL:
+            digest = manifest.digest(start)
+            agreed = '%s (digest %s)' % (os.path.basename(start), digest[:16]), digest
+        # Without a secret of the user's, what a stranger on the network does not see.
+        secret = os.environ.get(SECRET) or json.dumps([self.vocabulary.sha256, describe(self.reader)])
+        return Watch(self.cluster, secret, agreed, self.args.start_timeout, self.started)
 
     def join(self, watch):
         """Joins the other processes of the cluster, where they sum the gradients by themselves."""
@@ -139,14 +152,15 @@ class Trainer(object):
         job: a Job.
         program: a TrainingProgram.
         stop: a signals.Stop.
+        watch: a Watch.
 
     Attributes:
         state: what a checkpoint keeps of the run beside parameters and optimizer: step, position in the text, epochs
             read, seconds of training, best dev perplexity, whether an evaluation is pending …
     """
 
-    def __init__(self, job, program, stop):
-        self.job, self.args, self.program, self.stop = job, job.args, program, stop
+    def __init__(self, job, program, stop, watch):
+        self.job, self.args, self.program, self.stop, self.watch = job, job.args, program, stop, watch
         self.first = job.cluster.trainer_id == 0
         self.exe = fluid.Executor(job.places[0])
         self.exe.run(program.startup)
@@ -211,6 +225,8 @@ class Trainer(object):
         """
         state, step = self.state, self.state['step'] + 1
         left_out = step in state['skipped_steps']
+        if self.first:
+            self.watch.begin(step)
         if not left_out:
             metrics = self.program.run(feed)
             if not np.isfinite(metrics).all():
@@ -317,14 +333,14 @@ class Trainer(object):
     def ending(self):
         return self.finished() or self.first and bool(self.stop.requested)
 
-    def conclude(self, watch):
+    def conclude(self):
         """Prints how the run ended; when it was stopped, all other processes stop too."""
         self.curves.draw(last=True)
         state = self.state
         if self.stop.requested and not (self.finished() and not state['dev_pending']):
             print('stopped by %s after step %d; to go on: the same command with --resume --save_dir %s'
                   % (self.stop.requested, state['step'], self.job.directory))
-            watch.stop()
+            self.watch.stop()
         else:
             print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
                   % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
@@ -352,15 +368,14 @@ def run(job, config, path, skipped):
 
     NotFinite if a loss or gradient is not finite.
     """
-    agreed = os.path.basename(path or job.init_from or 'start')
     failure = None
-    watch = Watch(job.cluster, agreed, job.args.start_timeout, job.started)
+    watch = job.watch(path)
     with fluid.scope_guard(fluid.Scope()), Stop() as stop, watch:
         job.join(watch)
         program = TrainingProgram(config, job.args, job.places, job.cluster)
         if job.cluster.server:
             return serve(job, program, path)
-        trainer = Trainer(job, program, stop)
+        trainer = Trainer(job, program, stop, watch)
         trainer.restore(path, skipped)
         try:
             fit(trainer)
@@ -370,13 +385,13 @@ def run(job, config, path, skipped):
             trainer.save_the_rest()
         except checkpoint.SaveError:
             raise
-        except InputError:  # a bad line far into the text: what was learned until there is kept
+        except InputError as error:  # a bad line far into the text: what was learned until there is kept
             if not trainer.first:
-                time.sleep(60)  # the first one saves and then ends this process
+                watch.fail(trainer.state['step'] + 1, error)
             trainer.save_the_rest()
             raise
         if trainer.first and not failure:
-            trainer.conclude(watch)
+            trainer.conclude()
     if failure:
         raise failure
 

@@ -136,6 +136,9 @@ def check(cluster, places):
                          'scripts/run_nccl2.sh, or set FLAGS_selected_gpus' % len(places))
     if cluster.servers and not release.has_servers():
         raise InputError('--update_method pserver: this PaddlePaddle has no parameter servers of fluid; use 1.8.5')
+    if cluster.servers and cluster.num_trainers == 1:
+        raise InputError('--update_method pserver: servers cannot serve one trainer alone; start more, or train '
+                         'without servers')
     if cluster.servers and len(places) > 1:
         raise InputError('--update_method pserver: a trainer has one device, not %d; start more trainers instead, each '
                          'with CPU_NUM=1 or one CUDA_VISIBLE_DEVICES' % len(places))

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import hashlib
 import io
+import json
 import os
 
 from elmo.files import read_json, write_json
@@ -14,8 +15,17 @@ NAME = 'manifest.json'
 
 def write(directory):
     """Writes the manifest of all files below a directory."""
-    write_json(os.path.join(directory, NAME), {name: _size_and_sha256(os.path.join(directory, name))
-                                               for name in _files(directory)})
+    write_json(os.path.join(directory, NAME), _made(directory))
+
+
+def _made(directory):
+    return {name: _size_and_sha256(os.path.join(directory, name)) for name in _files(directory)}
+
+
+def digest(directory):
+    """The sha256 of all that a directory holds, by its manifest if it has one; in hexadecimal digits."""
+    content = json.dumps(read(directory) or _made(directory), sort_keys=True)
+    return str(hashlib.sha256(content.encode('ascii')).hexdigest())
 
 
 def read(directory):

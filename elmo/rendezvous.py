@@ -13,6 +13,7 @@ import sys
 import threading
 
 from six.moves.BaseHTTPServer import BaseHTTPRequestHandler, HTTPServer
+from six.moves.socketserver import ThreadingMixIn
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -22,6 +23,7 @@ class Handler(BaseHTTPRequestHandler):
     """
 
     values, through = {}, []
+    timeout = 5  # seconds; who says nothing holds up nobody
 
     def do_PUT(self):
         self.values[self.path] = self.rfile.read(int(self.headers['Content-Length']))
@@ -45,9 +47,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingMixIn, HTTPServer):
+    daemon_threads, timeout = True, 1  # seconds until handle_request returns
+
+
 def main():
     host, port, number = sys.argv[1:]
-    server = HTTPServer((host, int(port)), Handler)
+    server = Server((host, int(port)), Handler)
     thread = threading.Thread(target=end_with_the_parent)
     thread.daemon = True
     thread.start()

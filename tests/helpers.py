@@ -5,7 +5,9 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import io
 import json
 import os
+import random
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +22,7 @@ import bilm
 import train
 from args import parse_args
 from bilm import ops
-from elmo import checkpoint, devices, release
+from elmo import checkpoint, devices, release, watch
 from elmo.release import load_vars, save_vars
 from elmo.text import Vocabulary
 from elmo.training import TrainingProgram
@@ -299,3 +301,20 @@ class Model(object):
         """Names of the projections of fw layers 1, 2, then bw layers 1, 2, before the residual connection."""
         layers = [op for op in self.program.global_block().ops if op.type == 'lstmp']
         return [op.output('Projection')[0] for op in sorted(layers, key=lambda op: op.attr('is_reverse'))]
+
+
+def free_port(number):
+    """A port; it and the next ports, `number` in all, are free, and so are their ports for Watch."""
+    while True:
+        port, sockets = random.randint(15000, 22000), []
+        try:
+            for each in range(number):
+                for offset in (0, watch.PORT):
+                    sockets.append(socket.socket())
+                    sockets[-1].bind(('127.0.0.1', port + each + offset))
+            return port
+        except socket.error:
+            continue
+        finally:
+            for each in sockets:
+                each.close()

@@ -2,9 +2,9 @@
 """Many processes on loopback train like one process, and end with a clear message when one of them fails."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
 import io
 import os
-import random
 import re
 import signal
 import socket
@@ -19,7 +19,7 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import SEVERAL_DEVICES, last, run, same
+from helpers import SEVERAL_DEVICES, free_port, last, run, same
 from args import parse_args
 import bilm
 from elmo import checkpoint, distributed, release, watch
@@ -66,23 +66,6 @@ def test_what_is_missing_or_contradicts_is_named(method, environ, message):
     with pytest.raises(InputError) as error:
         distributed.cluster(method, environ)
     assert message in '%s' % error.value
-
-
-def free_port(number):
-    """A port; it and the next ports, `number` in all, are free, and so are their ports for Watch."""
-    while True:
-        port, sockets = random.randint(15000, 22000), []
-        try:
-            for each in range(number):
-                for offset in (0, watch.PORT):
-                    sockets.append(socket.socket())
-                    sockets[-1].bind(('127.0.0.1', port + each + offset))
-            return port
-        except socket.error:
-            continue
-        finally:
-            for each in sockets:
-                each.close()
 
 
 class Job(object):
@@ -229,10 +212,40 @@ def test_a_late_trainer_is_waited_for(corpus):
 
 
 @SERVERS
+@pytest.mark.parametrize('said', [b'\xff\n', b'hello 1 x\n', b'hello 0 x start\nend 2 x\n', b'["stop"]\n'])
+def test_a_stranger_does_not_end_a_job(corpus, said):
+    flags = dict(batch_size=4, max_steps=3)
+    job = Job(corpus, 1, 2, absent=[1, 2], **flags)
+    job.wait_for(0, 'serving')
+    address = watch.Watch._address(job.servers[0])
+    with contextlib.closing(socket.create_connection(address)) as stranger:
+        stranger.sendall(said)
+        for number in (1, 2):
+            job.start(number, corpus, **flags)
+        codes, _, errors = job.ends()
+    assert codes == [0] * 3, errors
+
+
+@SERVERS
+def test_a_trainer_that_fails_alone_costs_no_step(corpus):
+    """Its copy of the text is damaged."""
+    texts = [corpus.directory.mkdir(name) for name in ('good', 'damaged')]
+    for text, last_line in zip(texts, (b'w\n', b'\xff\n')):
+        text.join('part').write_binary(b'w \n' * 400000 + last_line)  # beyond the buffer of the reader
+    flags = dict(batch_size=500, max_sentence_length=2)
+    job = Job(corpus, 1, 2, absent=[2], train_path=texts[0], **flags)
+    job.start(2, corpus, train_path=texts[1], **flags)
+    codes, _, errors = job.ends()
+    assert codes == [2, 2, 2] and all(':400001: not UTF-8' in error for error in errors), errors
+    assert all('trainer 1 on' in error for error in errors[:2]), errors
+
+
+@SERVERS
 def test_different_checkpoints_are_noticed(corpus):
     run(corpus, max_steps=2, batch_size=4)
-    job = Job(corpus, 1, 1, batch_size=4, max_steps=2, resume=True, absent=[1])
-    job.start(1, corpus, batch_size=4, max_steps=2, resume=True, save_dir=corpus.directory.join('empty'))
+    flags = dict(batch_size=4, max_steps=2, resume=True)
+    job = Job(corpus, 1, 2, absent=[1, 2], **flags)
+    job.start(1, corpus, save_dir=corpus.directory.join('empty'), **flags)
     codes, _, errors = job.ends()
     assert codes == [2, 2] and all('goes on from start' in error and '000002' in error for error in errors), errors
 
