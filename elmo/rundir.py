@@ -24,7 +24,11 @@ def make(directory):
                 raise
         tempfile.TemporaryFile(dir=directory).close()
     except EnvironmentError as error:
-        raise InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
+        raise _not_writable(directory, error)
+
+
+def _not_writable(directory, error):
+    return InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
 
 
 def default(resume):
@@ -42,23 +46,35 @@ def locked(directory, alone=True):
         alone: False for the processes of a run whose first one has the lock.
 
     Raises:
-        InputError: another process has locked it, wherever it runs.
+        InputError: another process has locked it, wherever it runs; or it cannot be written.
     """
     if not alone:
         yield
         return
-    with io.open(os.path.join(directory, '.lock'), 'a+', encoding='utf-8') as handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except EnvironmentError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                handle.seek(0)
-                raise InputError('--save_dir %s: %s writes there; wait for its end, or choose another directory'
-                                 % (directory, handle.read().strip() or 'another run'))
-            print('%s: this file system has no locks (%s): let no other run write there' % (directory, error.strerror))
-        else:
-            handle.truncate(0)
-            handle.write('process %d on %s, since %s,\n' % (os.getpid(), socket.gethostname(),
-                                                            time.strftime('%Y-%m-%d %H:%M:%S')))
-            handle.flush()
+    try:
+        # Without a buffer: what a full disk does not take would be written once more when the file is closed.
+        handle = io.open(os.path.join(directory, '.lock'), 'a+b', buffering=0)
+    except EnvironmentError as error:
+        raise _not_writable(directory, error)
+    with handle:
+        _lock(handle, directory)
         yield
+
+
+def _lock(handle, directory):
+    """Locks the open file in a directory, and writes there who did."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except EnvironmentError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            handle.seek(0)
+            raise InputError('--save_dir %s: %s writes there; wait for its end, or choose another directory'
+                             % (directory, handle.read().decode('utf-8').strip() or 'another run'))
+        print('%s: this file system has no locks (%s): let no other run write there' % (directory, error.strerror))
+        return
+    who = 'process %d on %s, since %s,\n' % (os.getpid(), socket.gethostname(), time.strftime('%Y-%m-%d %H:%M:%S'))
+    try:
+        handle.truncate(0)
+        handle.write(who.encode('utf-8'))
+    except EnvironmentError as error:
+        raise _not_writable(directory, error)

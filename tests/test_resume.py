@@ -252,6 +252,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(corpus):
     assert same(last(corpus, 'whole'), last(corpus))
 
 
+def test_a_disk_that_is_full_at_the_start_is_one_line(corpus):
+    """The first file that is written is that of the lock."""
+    code, _, said = run_command(command(corpus), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert code == 2 and 'Traceback' not in said, said
+    assert said.splitlines()[-1].endswith('cannot be written: File too large'), said  # a library warns before
+    run(corpus, max_steps=1)
+
+
 def test_a_second_run_in_a_directory_names_the_first(corpus):
     directory = corpus.directory.mkdir('checkpoints')
     holder = subprocess.Popen(
