@@ -5,7 +5,9 @@ A user who has several devices starts one process. It is trainer 0, and starts t
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from elmo import distributed, release
 from elmo.text import InputError
 
 RING = 0  # fluid's number of the communicator
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 SHARED = ('samples',)  # the ids of these lookups are the same in all processes
 
 
@@ -159,6 +162,19 @@ def cluster_of_devices(number):
     return distributed.Cluster('local', 0, number, endpoints, [], None)
 
 
+def _die_with(parent):
+    """For a process that is being started, in a session of its own, as Ctrl-C is for trainer 0: it dies with its parent.
+
+    Its Watch would end it too, but not while it still waits for the others, where gloo lets no thread run.
+    """
+    os.setsid()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'prctl'):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed just before
+        os._exit(1)
+
+
 class Started(object):
     """The processes of the other devices of a cluster, which this process starts. A context; they end with it.
 
@@ -168,7 +184,7 @@ class Started(object):
     """
 
     def __init__(self, cluster, command):
-        self._processes = []
+        self._processes, parent = [], os.getpid()
         self._errors = [tempfile.TemporaryFile() for _ in cluster.trainers[1:]]  # shown only if they matter
         for trainer_id, errors in enumerate(self._errors, 1):
             environ = dict(os.environ, CPU_NUM='1', FLAGS_selected_gpus='%d' % trainer_id)
@@ -176,7 +192,7 @@ class Started(object):
             environ = {str(name): str(value) for name, value in environ.items()}
             with open(os.devnull, 'r+') as null:
                 self._processes.append(subprocess.Popen(command, env=environ, stdin=null, stdout=null, stderr=errors,
-                                                        preexec_fn=os.setsid))  # Ctrl-C is for trainer 0
+                                                        preexec_fn=lambda: _die_with(parent)))
 
     def __enter__(self):
         return self

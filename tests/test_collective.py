@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 import numpy as np
 import paddle.fluid as fluid
@@ -85,6 +86,21 @@ def test_no_process_trains_on_alone(corpus):
     for number in others:  # they end by themselves; the limit of the test is that of Training
         while os.path.exists('/proc/%d' % number):
             pass
+
+
+def test_no_process_waits_on_alone(corpus):
+    """The one that started it is killed before they have found each other."""
+    killed = Training(corpus, 2, max_epoch=10 ** 6)
+    killed.wait_for('2 CPU')  # it starts the other one next
+    deadline = time.time() + 100
+    while not killed.others():
+        assert time.time() < deadline
+    others = killed.others()
+    killed.process.kill()
+    killed.end()
+    while any(os.path.exists('/proc/%d' % number) for number in others):
+        assert time.time() < deadline
+        time.sleep(0.1)
 
 
 def test_batches_are_left_out_by_all(corpus):
