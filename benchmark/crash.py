@@ -212,8 +212,9 @@ def campaign(args, directory, mounted):
         whole.start()
         whole.end(0)
         whole.seconds = time.time() - begin
-    print('the run never stopped: %d checkpoints in %.1f s; a full disk is %s' % (
-        len(whole.checkpoints()), whole.seconds, 'a tmpfs or a limit of files' if mounted else 'a limit of files'))
+    print('the run never stopped: %d checkpoints in %.1f s; all files are in %s, which goes if all holds; %s'
+          % (len(whole.checkpoints()), whole.seconds, directory, 'every second run is on a small disk' if mounted else
+             'no disk can be mounted: the size of files is limited instead'))
     progress = Progress('crash', args.runs, 'runs')
     for number in range(args.random_seed, args.random_seed + args.runs):
         path = os.path.join(directory, '%d' % number)
@@ -223,7 +224,7 @@ def campaign(args, directory, mounted):
         counts.update((kind, not failure) for kind in tried)
         compared += run.compared
         if failure:
-            print('--random_seed %d --runs 1 failed after %s: %s; its files are in %s'
+            print('failed: --random_seed %d --runs 1, after %s: %s; its files are in %s'
                   % (number, ', '.join(tried), failure, run.keep()))
         else:
             run.forget()
@@ -241,20 +242,16 @@ def main():
                         help='of the faults of the first run; each run has the next number')
     args = parser.parse_args()
     os.environ['CPU_NUM'] = str('%d' % args.devices)
-    directory, all_held = tempfile.mkdtemp(prefix='crash.'), False
-    try:
-        with small_disk(os.path.join(directory, 'disk')) as mounted:
-            counts, compared = campaign(args, directory, mounted)
-        for kind in KINDS:
-            held, other = counts[kind, True], counts[kind, False]
-            print('%-10s %4d tried, %4d held, %4d other' % (kind, held + other, held, other))
-        print('%d files of checkpoints compared' % compared)
-        all_held = not any(counts[kind, False] for kind in KINDS)
-    finally:
-        if all_held:
-            shutil.rmtree(directory)
-    if not all_held:
+    directory = tempfile.mkdtemp(prefix='crash.')
+    with small_disk(os.path.join(directory, 'disk')) as mounted:
+        counts, compared = campaign(args, directory, mounted)
+    for kind in KINDS:
+        held, other = counts[kind, True], counts[kind, False]
+        print('%-10s %4d tried, %4d held, %4d other' % (kind, held + other, held, other))
+    print('%d files of checkpoints compared' % compared)
+    if any(counts[kind, False] for kind in KINDS):
         sys.exit(1)
+    shutil.rmtree(directory)
 
 
 if __name__ == '__main__':
