@@ -9,6 +9,8 @@ SIZES = ('embed_size', 'hidden_size', 'num_layers', 'cell_clip', 'proj_clip')  #
 # A resumed run must have the same values of these: its parameters, accumulators and place in the text depend on them.
 FIXED = ('optim', 'learning_rate', 'linear_decay', 'max_grad_norm', 'dropout', 'num_steps', 'max_sentence_length',
          'sample_softmax', 'random_seed', 'use_amp')
+# Those of them that came after the first release, and what a run was like before.
+LATER = {'use_amp': False}
 EXAMPLE = """python train.py --train_path 'data/train/*' --test_path data/dev --vocab_path data/vocabulary_min5k.txt \\
     --embed_size 64 --hidden_size 256 --batch_size 8
 python train.py … --save_dir checkpoints --resume"""

@@ -187,7 +187,7 @@ def _lstmp(x, direction, layer, parameters):
                 'Bias': parameters.create(helper, prefix + '.b_0')},
         outputs=outputs,
         attrs={'use_peepholes': False, 'is_reverse': direction == 'bw',
-               'cell_clip': config['cell_clip'], 'proj_clip': config['proj_clip'],
+               'cell_clip': float(config['cell_clip']), 'proj_clip': float(config['proj_clip']),
                'gate_activation': 'sigmoid', 'cell_activation': 'tanh', 'candidate_activation': 'tanh',
                'proj_activation': 'identity'})
     return outputs['Projection']
@@ -485,7 +485,11 @@ def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0.,
 
 
 def read_config(dirname):
-    """The config in bilm.json of a checkpoint; CheckpointError if it is not there or is none."""
+    """The config in bilm.json of a checkpoint.
+
+    CheckpointError if it is not there, is none, or has other sizes than the parameters beside it. So nobody builds a
+    network of sizes that come from nowhere, which could take all memory.
+    """
     path = os.path.join(dirname, 'bilm.json')
     try:
         with io.open(path, encoding='utf-8') as handle:
@@ -495,6 +499,9 @@ def read_config(dirname):
     problem = config_problem(config)
     if problem:
         raise CheckpointError('%s: not a checkpoint config: %s' % (path, problem))
+    problems = _problems_of_files(dirname, parameter_shapes(config), config['num_layers'])
+    if problems:
+        raise CheckpointError('%s: not the config of the parameters beside it: %s' % (path, '; '.join(problems)))
     return config
 
 
@@ -514,7 +521,10 @@ def config_problem(config):
         elif name == 'num_layers':
             high = 100
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-            return '%s is %s, not from %s to %s' % (name, json.dumps(value), low, high)
+            return '%s is %s, not from %s to %s' % (name, json.dumps(value)[:40], low, high)
+    digest = config.get('vocab_sha256')
+    if digest is not None and (not isinstance(digest, type('')) or len(digest) > 64):
+        return 'vocab_sha256 is %s, not a digest' % json.dumps(digest)[:40]
     return ''
 
 
@@ -546,6 +556,30 @@ def read_shape(path):
         raise CheckpointError('%s: truncated or damaged: holds %d bytes of data, its shape needs %d'
                               % (path, data, expected))
     return shape
+
+
+def check_files(dirname, config, shapes=None):
+    """Whether a checkpoint directory, ours or the published one, perhaps of an encoder alone, has what a config needs.
+
+    It reads bilm.json, if there is one, and the heads of the other files, so it costs nothing to ask this before a
+    network is built.
+
+    Args:
+        shapes: {name: shape} of the parameters needed; None: all that the config stands for.
+
+    Raises:
+        CheckpointError: names every parameter that is missing, unexpected, damaged or of another shape.
+    """
+    problems = []
+    if os.path.exists(os.path.join(dirname, 'bilm.json')):
+        saved = read_config(dirname)
+        problems = ['%s is %s in the checkpoint, %s here' % (key, saved[key], config[key])
+                    for key in sorted(PUBLISHED_CONFIG) if saved[key] != config[key]]
+    if not problems:  # otherwise the shapes would only say it again
+        problems = _problems_of_files(dirname, parameter_shapes(config) if shapes is None else shapes,
+                                      config['num_layers'])
+    if problems:
+        raise CheckpointError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
 
 
 def _problems_of_files(dirname, shapes, num_layers):
@@ -593,15 +627,8 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
     names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
     if not os.path.isdir(dirname):
         raise CheckpointError('%s: no such checkpoint directory' % dirname)
-    config, problems = config or PUBLISHED_CONFIG, []
-    if os.path.exists(os.path.join(dirname, 'bilm.json')):
-        saved = read_config(dirname)
-        problems = ['%s is %s in the checkpoint, %s here' % (key, saved[key], config[key])
-                    for key in sorted(PUBLISHED_CONFIG) if saved[key] != config[key]]
-    if not problems:  # otherwise the shapes would only say it again
-        problems = _problems_of_files(dirname, {name: shapes[name] for name in names}, num_layers)
-    if problems:
-        raise CheckpointError('%s: cannot be loaded: %s' % (dirname, '; '.join(problems)))
+    config = dict(config or PUBLISHED_CONFIG, num_layers=num_layers)
+    check_files(dirname, config, {name: shapes[name] for name in names})
     names = sorted(names & set(os.listdir(dirname)))
     block = main_program.global_block()
     load_vars(exe, dirname, main_program, vars=[block.var(name) for name in names])

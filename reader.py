@@ -6,9 +6,9 @@ import collections
 import os
 
 import numpy as np
-import six
 from six.moves import range
 
+from elmo import schema
 from elmo.batching import cut, length_buckets
 from elmo.text import BOS, EOS, InputError, byte_lines, decode_line, open_binary
 
@@ -38,6 +38,10 @@ class Batch(object):
 GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens most_tokens position epochs_read')
 # Sentences in memory: the ids of all of them; where each begins, its length as in Batch, and its source.
 _Buffer = collections.namedtuple('_Buffer', 'ids starts lengths sources')
+
+# A place in the text, see BucketedReader.start. All but the offset are small; epoch and buffer are seeds.
+PLACE = dict({name: schema.whole(0, 2 ** 32 - 1) for name in ('epoch', 'buffer', 'file', 'line', 'batch')},
+             offset=schema.whole(0, 2 ** 63))
 
 
 class _Sentences(object):
@@ -101,9 +105,7 @@ class BucketedReader(object):
 
     def check(self, position):
         """InputError unless `position`, which a file may have given, is a place in the text."""
-        good = set(position) == set(self.start()) and all(
-            isinstance(value, six.integer_types) and 0 <= value and (key == 'offset' or value < 2 ** 32)
-            for key, value in position.items()) and position['file'] < len(self.paths)
+        good = not schema.problem(position, PLACE) and position['file'] < len(self.paths)
         if not good or position['offset'] > self.sizes[self._order(position['epoch'])[position['file']]]:
             raise InputError('%s: there is no such place in the text to go on at; start a new run'
                              % ' '.join('%s %s' % item for item in sorted(position.items())))

@@ -13,8 +13,8 @@ import numpy as np
 import paddle.fluid as fluid
 
 import bilm
-from args import FIXED, SIZES, parse_args
-from elmo import amp, checkpoint, collective, devices, distributed, manifest, progress, rundir
+from args import FIXED, LATER, SIZES, parse_args
+from elmo import amp, checkpoint, collective, devices, distributed, manifest, progress, rundir, schema
 from elmo.batching import prefetch
 from elmo.connection import random_text
 from elmo.curves import Curves
@@ -25,10 +25,14 @@ from elmo.signals import Stop, Stopped
 from elmo.text import InputError, Vocabulary, list_files
 from elmo.training import TrainingProgram, steps
 from elmo.watch import SECRET, Watch
-from reader import BucketedReader
+from reader import PLACE, BucketedReader
 
 MAX_SKIPPED = 10  # batches of a run that --on_nan skip leaves out; more of them are a matter of the settings
-STATE = {'step': int, 'position': dict, 'epochs_read': float, 'seconds': float, 'flags': dict}  # to go on from
+STATE = {  # in train_state.json
+    'step': schema.whole(), 'position': PLACE, 'epochs_read': schema.real(0, 2 ** 31), 'seconds': schema.real(),
+    'best_dev_perplexity': schema.or_null(schema.real()), 'dev_pending': schema.truth,
+    'skipped_steps': schema.each(list, schema.whole(1)), 'flags': schema.each(dict, schema.scalar),
+    'test_path': schema.text(), 'ran_on': schema.or_null(schema.text())}
 
 
 class NotFinite(Exception):
@@ -123,8 +127,11 @@ class Job(object):
         source = checkpoint.read_config(path) if path else bilm.PUBLISHED_CONFIG
         given = {name: getattr(self.args, name) for name in SIZES}
         sizes = {name: source[name] if size is None else size for name, size in given.items()}
-        return dict(sizes, vocab_size=len(self.vocabulary), vocab_sha256=self.vocabulary.sha256,
-                    bos_id=self.vocabulary.bos, eos_id=self.vocabulary.eos)
+        config = dict(sizes, vocab_size=len(self.vocabulary), vocab_sha256=self.vocabulary.sha256,
+                      bos_id=self.vocabulary.bos, eos_id=self.vocabulary.eos)
+        if path:
+            checkpoint.check_config(path, config, self.vocabulary)
+        return config
 
     def fixed_flags(self):
         """What a run that is resumed must not change: {name: value}."""
@@ -167,7 +174,7 @@ class Trainer(object):
         self.state = {
             'step': 0, 'position': job.reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
             'dev_pending': False, 'skipped_steps': [], 'flags': job.fixed_flags(),
-            'test_path': describe(job.dev_reader)}
+            'test_path': describe(job.dev_reader), 'ran_on': devices.describe(job.places, job.num_devices)}
         self.saver = checkpoint.Saver(self.exe, program.whole, program.optimizer_variables, job.directory,
                                       self.args.keep_checkpoints, program.config)
 
@@ -189,7 +196,7 @@ class Trainer(object):
         if path:
             here, self.state = self.state, dict(self.state, dev_pending=False)
             self.state.update(checkpoint.load_state(
-                self.exe, path, self.program.whole, self.program.optimizer_variables, here['flags'], STATE))
+                self.exe, path, self.program.whole, self.program.optimizer_variables, here, STATE, LATER))
             self.job.reader.check(self.state['position'])
             if self.state['test_path'] != here['test_path']:
                 print('the dev text is another than before: its best perplexity counts anew')
@@ -288,7 +295,7 @@ class Trainer(object):
                  progress.duration(state['seconds'])))
         self.run_log.write('dev', state['step'], self.epoch, loss=np.log(found.average), perplexity=found.average,
                            perplexity_fw=found.fw, perplexity_bw=found.bw, seconds=state['seconds'])
-        if state['best_dev_perplexity'] is None or found.average < state['best_dev_perplexity']:
+        if found.average < (state['best_dev_perplexity'] or np.inf):
             state['best_dev_perplexity'] = float(found.average)
             self.save(best=True)
 
@@ -343,7 +350,7 @@ class Trainer(object):
             self.watch.stop()
         else:
             print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
-                  % (state['position']['epoch'], state['step'], state['best_dev_perplexity'],
+                  % (state['position']['epoch'], state['step'], state['best_dev_perplexity'] or np.inf,
                      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
 
 

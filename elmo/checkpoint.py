@@ -13,7 +13,6 @@ A checkpoint is filled beside its place, synced to disk and renamed: it is whole
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
-import io
 import os
 import re
 import shutil
@@ -22,11 +21,11 @@ import sys
 import paddle.fluid as fluid
 
 import bilm
-from elmo import manifest
+from elmo import manifest, schema
 from elmo.arrays import shape_on_disk
 from elmo.files import new_directory, read_json, replacing, write_json
 from elmo.release import load_vars, save_vars
-from elmo.text import InputError
+from elmo.text import InputError, open_binary
 
 _NAME = re.compile(r'\d{6,}$')
 
@@ -51,12 +50,12 @@ def _path(directory, step):
 
 
 @contextlib.contextmanager
-def bilm_errors():
-    """Turns what bilm.py, which is copied alone, says of a checkpoint into an InputError."""
+def bilm_errors(advice=''):
+    """Turns what bilm.py, which is copied alone, says of a checkpoint into an InputError that ends with the advice."""
     try:
         yield
     except bilm.CheckpointError as error:
-        raise InputError(error)
+        raise InputError('%s%s' % (error, advice))
 
 
 def optimizer_variables(program):
@@ -101,11 +100,15 @@ class Saver(object):
         directory: where the checkpoints are.
         keep: number of the newest checkpoints kept.
         config: sizes and vocab_sha256 of a biLM, for bilm.json; None for another network.
+
+    Raises:
+        InputError: what `best` there says is no name of a checkpoint. It would be the next to be deleted.
     """
 
     def __init__(self, exe, program, variables, directory, keep, config=None):
         self._exe, self._program, self._variables, self._config = exe, program, variables, config
         self.directory, self._keep = directory, keep
+        _pointed(directory, 'best')
 
     def save(self, state, best=False):
         """Saves a checkpoint named after state['step'], and returns its path.
@@ -159,12 +162,15 @@ def _remove(path):
 
 
 def _pointed(directory, pointer):
-    """The name in the file DIR/latest or DIR/best; empty if there is no such file."""
+    """The name in the file DIR/latest or DIR/best; empty if there is no such file, InputError if it is no name."""
     path = os.path.join(directory, pointer)
     if not os.path.exists(path):
         return ''
-    with io.open(path, encoding='utf-8') as handle:
-        return handle.read().strip()
+    with open_binary(path) as handle:
+        name = handle.read(256).decode('utf-8', 'replace').strip()
+    if not _NAME.match(name):
+        raise InputError('%s: names no checkpoint; write the name of one into it, or delete it' % path)
+    return name
 
 
 def find(path, flag='--checkpoint'):
@@ -198,11 +204,11 @@ def newest_whole(directory, said=None):
 def read_config(path, vocabulary=None):
     """The config of a checkpoint, ours or the published one, which has no bilm.json.
 
-    InputError if bilm.json is none, or is that of another vocabulary.
+    InputError if bilm.json is none, or is that of another vocabulary or of other files.
     """
     config = dict(bilm.PUBLISHED_CONFIG, **{'bos_id': vocabulary.bos, 'eos_id': vocabulary.eos} if vocabulary else {})
     if os.path.exists(os.path.join(path, 'bilm.json')):
-        with bilm_errors():
+        with bilm_errors('; copy it again, or take another'):
             config = bilm.read_config(path)
     if vocabulary:
         check_vocabulary(path, vocabulary, config)
@@ -217,26 +223,52 @@ def check_vocabulary(path, vocabulary, config):
                              'vocabulary of the checkpoint' % (path, vocabulary.path, key, config[key], here))
 
 
+def check_config(path, config, vocabulary):
+    """InputError unless the checkpoint at `path` is of this vocabulary and has files for this config.
+
+    It reads the heads of the files alone: ask before a network is built.
+    """
+    with bilm_errors():
+        if os.path.exists(os.path.join(path, 'bilm.json')):  # the published checkpoint has none
+            check_vocabulary(path, vocabulary, bilm.read_config(path))
+        bilm.check_files(path, config)
+
+
 def load_parameters(exe, path, program, config, vocabulary):
     """Loads the parameters of a checkpoint, with or without a softmax; returns their names.
 
     InputError if sizes or vocabulary differ, or a file is missing or damaged.
     """
+    check_config(path, config, vocabulary)
     with bilm_errors():
-        if os.path.exists(os.path.join(path, 'bilm.json')):  # the published checkpoint has none
-            check_vocabulary(path, vocabulary, bilm.read_config(path))
         parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
         manifest.check(path, sorted(parameters))
         return bilm.init_pretraining_params(exe, path, program, config)
 
 
-def load_state(exe, path, program, variables, flags, kinds):
+def read_state(path, wanted):
+    """The dict in train_state.json of a checkpoint; InputError if it is not as the schema `wanted` says."""
+    manifest.check(path, ['train_state.json'])
+    state = read_json(os.path.join(path, 'train_state.json'),
+                      '; to start from its parameters alone use --init_from')
+    problem = schema.problem(state, wanted)
+    if problem:
+        raise InputError('%s: its train_state.json is not the state of such a run: %s; take another checkpoint'
+                         % (path, problem))
+    return state
+
+
+def load_state(exe, path, program, variables, here, wanted, later=()):
     """Loads the state of a run from a checkpoint: the variables saved beside the parameters, and train_state.json.
+
+    It tells where the run goes on in another way than before, see devices.describe.
 
     Args:
         variables: see Saver.
-        flags: {name: value} of what the run must not change, to be the same.
-        kinds: {key: type} of what train_state.json must have.
+        here: the state of a run that starts. `flags`, {name: value}, is what must be the same there, and `ran_on` what
+            should be.
+        wanted: the schema of train_state.json.
+        later: {name: value} of the flags that came later than the first release; the value is that of a run before.
 
     Returns:
         The dict of train_state.json.
@@ -244,19 +276,18 @@ def load_state(exe, path, program, variables, flags, kinds):
     Raises:
         InputError: a flag differs, and all that do are named; or a file is missing or damaged.
     """
-    manifest.check(path, ['train_state.json'])
-    state = read_json(os.path.join(path, 'train_state.json'),
-                      '; to start from its parameters alone use --init_from')
-    if not isinstance(state, dict) or any(not isinstance(state.get(key), kind) for key, kind in kinds.items()):
-        raise InputError('%s: its train_state.json is not the state of such a run; take another checkpoint' % path)
-    there = {name: state['flags'].get(name, False) for name in flags}  # a flag was off before there was one
-    changed = ['--%s %s there, %s here' % (name, there[name], flags[name])
-               for name in sorted(flags) if there[name] != flags[name]]
+    state = read_state(path, wanted)
+    flags, there = here['flags'], dict(later, **state['flags'])
+    changed = ['--%s %s there, %s here' % (name, there.get(name, 'missing'), flags[name])
+               for name in sorted(flags) if name not in there or there[name] != flags[name]]
     if changed:
         raise InputError('%s: the run would not go on as it was: %s; for other settings start a new run from its '
                          'parameters with --init_from' % (path, ', '.join(changed)))
+    if state.get('ran_on') not in (None, here['ran_on']):
+        print('the run was on %s, and goes on with %s: the last digits will not be those of a run never stopped'
+              % (state['ran_on'], here['ran_on']))
     load_variables(exe, path, 'optimizer', program, variables)
-    return state
+    return dict(state, ran_on=here['ran_on'])
 
 
 def load_variables(exe, path, part, program, variables):

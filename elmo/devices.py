@@ -48,6 +48,16 @@ def places_of_one_process(use_gpu=None):
     return found
 
 
+def describe(places, number=1):
+    """What the last digits of a run depend on: its devices, `number` in all, and MKL's threads of each on a CPU.
+
+    Sums are made in another order with other threads.
+    """
+    if isinstance(places[0], fluid.CUDAPlace):
+        return '%d GPU' % number
+    return '%d CPU, MKL_NUM_THREADS=%s' % (number, os.environ.get('MKL_NUM_THREADS'))
+
+
 class Executor(object):
     """Runs a program on several devices at a time, each fed its own part of a batch.
 

@@ -6,11 +6,15 @@ import hashlib
 import io
 import json
 import os
+import re
 
+from elmo import schema
 from elmo.files import read_json, write_json
 from elmo.text import InputError
 
 NAME = 'manifest.json'
+_FILE = re.compile('[A-Za-z0-9_][A-Za-z0-9_.@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.@+-]*)*$')  # never outside the directory
+_SIZE, _SHA256 = schema.whole(0, 2 ** 63), schema.text(64)
 
 
 def write(directory):
@@ -34,7 +38,13 @@ def read(directory):
         found = read_json(os.path.join(directory, NAME))
     except InputError:
         return None
-    return found if isinstance(found, dict) and found else None
+    return found if isinstance(found, dict) and found and all(map(_is_entry, found.items())) else None
+
+
+def _is_entry(item):
+    name, entry = item
+    return (len(name) < 256 and bool(_FILE.match(name)) and isinstance(entry, list) and len(entry) == 2 and
+            not _SIZE(entry[0]) and not _SHA256(entry[1]))
 
 
 def damage(directory, names=None):
@@ -52,8 +62,11 @@ def damage(directory, names=None):
         file = os.path.join(directory, name)
         if not os.path.isfile(file):
             return '%s: is missing' % file
-        if name in expected and _size_and_sha256(file) != expected[name]:
-            return '%s: damaged: not what %s says was saved' % (file, path)
+        try:
+            if name in expected and _size_and_sha256(file) != expected[name]:
+                return '%s: damaged: not what %s says was saved' % (file, path)
+        except EnvironmentError as error:
+            return '%s: cannot be read: %s' % (file, error.strerror)
     return ''
 
 

@@ -13,6 +13,7 @@ import os
 import numpy as np
 import six
 
+from elmo import schema
 from elmo.files import replacing
 from elmo.progress import duration
 from elmo.text import InputError
@@ -20,6 +21,7 @@ from elmo.text import InputError
 NAME = 'log.jsonl'
 SCALARS = 'visualdl'  # directory of VisualDL's files
 KINDS = ('train', 'dev')
+STEP, WHOLE = schema.whole(), schema.whole(-2 ** 53, 2 ** 53)
 
 
 class RunLog(object):
@@ -103,8 +105,8 @@ def _record(line):
     try:
         record = json.loads(line)
         numbers = [value for name, value in record.items() if name != 'kind']
-        good = (record['kind'] in KINDS and type(record['step']) is int and
-                all(isinstance(number, (int, float)) for number in numbers))
+        good = (record['kind'] in KINDS and not STEP(record['step']) and
+                all(isinstance(number, float) or not WHOLE(number) for number in numbers))
     except (ValueError, AttributeError, KeyError, TypeError, RuntimeError):  # RuntimeError: nested too deep
         good = False
     return record if good else None

@@ -16,13 +16,20 @@ import numpy as np
 import paddle.fluid as fluid
 
 import bilm
-from elmo import checkpoint, manifest
+from elmo import checkpoint, manifest, schema
+from elmo.arrays import shape_on_disk
 from elmo.batching import batches_of_pieces, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
 from elmo.text import InputError, Vocabulary
 from lac_finetune import network
 from lac_finetune.evaluation import chunks, split_label, stray
 from lac_finetune.reader import Units, read_lines
+
+SETTINGS = {  # in settings.json, of what is read
+    'sizes': {'vocab_size': schema.whole(1), 'num_labels': schema.whole(1), 'word_emb_dim': schema.whole(1),
+              'grnn_hidden_dim': schema.whole(1), 'bigru_num': schema.whole(1, 100),
+              'vocab_sha256': schema.or_null(schema.text(64)), 'elmo': schema.or_null(bilm.config_problem)},
+    'batch_tokens': schema.whole(1), 'max_length': schema.whole(1)}
 
 
 class Decoder(object):
@@ -99,6 +106,7 @@ def load(directory, place):
     if len(labels) != settings['sizes']['num_labels']:
         raise InputError('%s: %d labels in tags.txt, %d in settings.json; copy it again, or take another'
                          % (directory, len(labels), settings['sizes']['num_labels']))
+    check_sizes(directory, settings['sizes'])
     # The network is built here: a saved program could do anything.
     decoder = Decoder(fluid.Executor(place), settings['sizes'], None, settings['batch_tokens'], settings['max_length'])
     checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, decoder.program.all_parameters())
@@ -123,16 +131,26 @@ def read_settings(directory):
     """settings.json of a model directory; InputError if train.py cannot have written it."""
     path = os.path.join(directory, 'settings.json')
     settings = read_json(path, '; name a model directory that train.py wrote')
-    try:
+    problem = schema.problem(settings, SETTINGS)
+    if not problem:
         sizes = settings['sizes']
-        whole_numbers = [settings['batch_tokens'], settings['max_length']] + [
-            sizes[name] for name in ('vocab_size', 'num_labels', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num')]
-        elmo = sizes['elmo'] or dict(bilm.PUBLISHED_CONFIG, vocab_size=sizes['vocab_size'])
-        good = (all(type(number) is int and 0 < number < 2 ** 31 for number in whole_numbers) and
-                sizes['bigru_num'] <= 100 and not bilm.config_problem(elmo) and
-                elmo['vocab_size'] == sizes['vocab_size'])
-    except (KeyError, TypeError):
-        good = False
-    if not good:
-        raise InputError('%s: not the settings of a tagger; name a model directory that train.py wrote' % path)
+        if sizes.setdefault('elmo', None) and sizes['elmo']['vocab_size'] != sizes['vocab_size']:
+            problem = 'vocab_size is not that of its ELMo'
+    if problem:
+        raise InputError('%s: not the settings of a tagger: %s; name a model directory that train.py wrote'
+                         % (path, problem))
     return settings
+
+
+def check_sizes(directory, sizes):
+    """InputError unless the files of a model have these sizes; ask before a network is built, which may be huge."""
+    parameters, hidden, labels = os.path.join(directory, 'network'), sizes['grnn_hidden_dim'], sizes['num_labels']
+    for name, shape in (('word_embedding', (sizes['vocab_size'], sizes['word_emb_dim'])),
+                        ('bw_gru%d.w' % sizes['bigru_num'], (hidden, 3 * hidden)), ('crf', (labels + 2, labels))):
+        path = os.path.join(parameters, name)
+        found = shape_on_disk(path)
+        if found != shape:
+            raise InputError('%s: has shape %s, needed is %s' % (path, list(found), list(shape)))
+    if sizes['elmo']:
+        with checkpoint.bilm_errors('; copy it again, or take another'):
+            bilm.check_files(parameters, sizes['elmo'])

@@ -16,7 +16,7 @@ from project import cli
 import numpy as np
 import paddle.fluid as fluid
 
-from elmo import checkpoint, curves, devices, flags, release, rundir, runlog
+from elmo import checkpoint, curves, devices, flags, release, rundir, runlog, schema
 from elmo.batching import cut, length_buckets, prefetch
 from elmo.files import replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
@@ -32,6 +32,9 @@ LEARNING_RATE = str('learning_rate')  # the variable's name
 FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_sentences', 'max_sentence_length',
          'use_elmo', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout', 'base_learning_rate',
          'batch_tokens', 'random_seed')
+STATE = {  # in train_state.json
+    'step': schema.whole(), 'epoch': schema.whole(), 'best_epoch': schema.whole(), 'best_dev_f1': schema.real(-1, 100),
+    'learning_rate': schema.real(), 'flags': schema.each(dict, schema.scalar), 'ran_on': schema.or_null(schema.text())}
 EXAMPLE = ('python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\\n'
            '    --test_path data/pku/lac/test.tsv --vocab_path data/pku/vocabulary.txt --elmo_checkpoint checkpoints '
            '--save_dir model')
@@ -170,6 +173,7 @@ class Job(object):
         if args.init_from:
             sizes = tagger.read_settings(args.init_from)['sizes']
             checkpoint.check_vocabulary(args.init_from, self.vocabulary, sizes)
+            tagger.check_sizes(args.init_from, sizes)
             return sizes
         return {'vocab_size': len(self.vocabulary), 'vocab_sha256': self.vocabulary.sha256,
                 'word_emb_dim': args.word_emb_dim, 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
@@ -214,7 +218,7 @@ class Trainer(object):
         fixed = {name: getattr(self.args, name) for name in FIXED}
         fixed.update(train_units=sum(self.lengths), elmo_checkpoint=job.elmo)
         self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
-                      'learning_rate': self.args.base_learning_rate}
+                      'learning_rate': self.args.base_learning_rate, 'ran_on': devices.describe([job.place])}
         self.saver = checkpoint.Saver(self.exe, self.program, self.optimizer_variables, job.checkpoints, keep=1)
 
     def _build(self):
@@ -245,9 +249,8 @@ class Trainer(object):
         """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
         path = checkpoint.newest_whole(self.job.checkpoints)
         if path:
-            kinds = {key: type(value) for key, value in self.state.items()}
-            self.state = checkpoint.load_state(self.exe, path, self.program, self.optimizer_variables,
-                                               self.state['flags'], kinds)
+            self.state = checkpoint.load_state(self.exe, path, self.program, self.optimizer_variables, self.state,
+                                               STATE)
             checkpoint.load_variables(self.exe, path, '', self.program, self.program.all_parameters())
             print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
         self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)
