@@ -1,12 +1,14 @@
 # -*- coding: utf-8 -*-
 """Feeds random and mutated files to everything that reads files: each is read, or refused with one line.
 
+Whatever else happens is counted, shown, and makes the exit code 1. A file that takes too long ends the process.
+
     . scripts/env.sh && "$PYTHON" benchmark/fuzz.py [--number 100000] [--random_seed 0]
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections
-import hashlib
+import copy
 import io
 import json
 import os
@@ -14,125 +16,224 @@ import random
 import resource
 import shutil
 import signal
-import struct
 import tempfile
+import traceback
 
 from project import cli
 import numpy as np
+import paddle.fluid as fluid
 import six
 
 import bilm
 from data import prepare
-from elmo import checkpoint, manifest
-from elmo.files import read_json
+from elmo import checkpoint, files, manifest, runlog
+from elmo.arrays import write_parameter
+from elmo.embedder import Embedder
+from elmo.files import write_json
 from elmo.progress import Progress
 from elmo.text import InputError, Vocabulary
-from lac_finetune import tagger
+from lac_finetune import network, tagger
 from lac_finetune.reader import read_tagged
 from reader import BucketedReader
+from tools import convert
+import train
 
 SECONDS = 20  # limit for one file; a longer time is a hang
+MEMORY = 4 << 30  # bytes that the process may have beside what it starts with
 WORDS = ['<S>', '</S>', '<UNK>', '苹果', '打', '行', 'a', 'n-B', 'n-I', 'O', '-', 'ａ', '\u3000', '\u200b', '\ufeff',
          '\u2028', '\x1c', '\x85', '\udc80' if six.PY2 else '\ufffd', '𠮷']
 PIECES = [word.encode('utf-8') for word in WORDS] + [
     b' ', b' ', b' ', b'\n', b'\n', b'\t', b'\r\n', b'\r', b'\0', b'\xff', b'\xe8\x8b', b'\xef\xbb\xbf', b'\xff\xfe',
     b'{', b'}', b'[', b']', b'"', b':', b',', b'0', b'-1', b'1e999', b'9' * 30, b'null']
-TENSOR = struct.pack(str('<IQIi'), 0, 0, 0, 4) + b'\x08\x05\x10\x02' + np.zeros(2, 'float32').tobytes()
-STATE = {'step': 2, 'position': BucketedReader.start(), 'epochs_read': 0.5, 'seconds': 1., 'flags': {}}
-SIZES = {'vocab_size': 5, 'num_labels': 3, 'word_emb_dim': 4, 'grnn_hidden_dim': 4, 'bigru_num': 2,
-         'elmo': dict(bilm.PUBLISHED_CONFIG, vocab_size=5)}
-TEXT = '苹果 打 行\n打 行\n'.encode('utf-8')
-GOOD = {  # a good file for each reader
-    'vocabulary': '<S>\n</S>\n<UNK>\n苹果\n打\n'.encode('utf-8'), 'text': TEXT, 'raw text': TEXT, 'parameter': TENSOR,
-    'tagged text': '苹果 打\tn v\n打\tv\n'.encode('utf-8'), 'config': json.dumps(bilm.PUBLISHED_CONFIG).encode('utf-8'),
-    'state': json.dumps(STATE).encode('utf-8'),
-    'manifest': json.dumps({'text': [len(TEXT), hashlib.sha256(TEXT).hexdigest()]}).encode('utf-8'),
-    'settings': json.dumps({'sizes': SIZES, 'batch_tokens': 5, 'max_length': 9}).encode('utf-8')}
+VALUES = [None, True, False, -1, 0, 1, 2, 2 ** 31 - 1, 10 ** 8, 10 ** 30, 1e308, float('nan'), float('inf'), 'x', '',
+          '../../etc', 'a\0b', [], [[1]], {}]
+TEXT = '苹果 打 行\n打 行\n'
+STATE = {'step': 2, 'position': BucketedReader.start(), 'epochs_read': 0.5, 'seconds': 1., 'flags': {'optim': 'sgd'},
+         'best_dev_perplexity': 7., 'dev_pending': False, 'skipped_steps': [1], 'test_path': '1 files, 9 bytes'}
+ELMO = dict(bilm.PUBLISHED_CONFIG, vocab_size=5, embed_size=2, hidden_size=3)
+LABELS = ['n-B', 'n-I', 'v-B']
+SIZES = {'vocab_size': 5, 'num_labels': 3, 'word_emb_dim': 2, 'grnn_hidden_dim': 2, 'bigru_num': 2, 'elmo': ELMO}
 
 
-def content(numbers, good):
-    """The bytes of a file: random bytes, random pieces of text, or a good file with some bytes or pieces changed."""
+def mutated_bytes(numbers, good):
+    """Random bytes, random pieces of text, or good bytes of which some are changed, replaced or left out."""
     kind = numbers.random()
     if kind < 0.1:
         return bytes(bytearray(numbers.randrange(256) for _ in range(numbers.randrange(200))))
-    if kind < 0.4:
+    if kind < 0.3:
         return b''.join(numbers.choice(PIECES) for _ in range(numbers.randrange(80)))
+    if kind < 0.6:
+        good = bytearray(good)
+        for _ in range(numbers.randrange(1, 9) if good else 0):
+            good[numbers.randrange(len(good))] = numbers.randrange(256)
+        return bytes(good)
     for _ in range(numbers.randrange(4)):
         place = numbers.randrange(len(good) + 1)
         good = good[:place] + numbers.choice(PIECES) * numbers.randrange(3) + good[place + numbers.randrange(3):]
     return good
 
 
-def readers(directory, vocabulary):
-    """The functions that read files: {name: function of a path}."""
-    text_path = os.path.join(directory, 'text')
-    with io.open(text_path, 'wb') as output:
-        output.write(TEXT)
+def mutated_json(numbers, value):
+    """A value of JSON in which one place is replaced, left out or added."""
+    kind = numbers.random()
+    if not value or not isinstance(value, (dict, list)) or kind < 0.1:
+        return copy.deepcopy(numbers.choice(VALUES))
+    value = copy.copy(value)
+    place = numbers.choice(sorted(value) if isinstance(value, dict) else range(len(value)))
+    if kind < 0.2:
+        del value[place]
+    elif kind < 0.3 and isinstance(value, dict):
+        value[numbers.choice(WORDS)] = copy.deepcopy(numbers.choice(VALUES))
+    else:
+        value[place] = mutated_json(numbers, value[place])
+    return value
 
-    def as_input_error(read, path):
-        with checkpoint.bilm_errors():
-            read(path)
 
-    def named(name, read):
-        def copied(path):
-            shutil.copyfile(path, os.path.join(directory, name))
-            as_input_error(read, directory)
-        return copied
+def mutated(numbers, good, names):
+    """Changes one or two of the files `names`: {name: bytes, None if it is missing}; `good` has the bytes of each."""
+    name, other, kind = numbers.choice(names), numbers.choice(names), numbers.random()
+    if name != other and kind < 0.2:
+        return {name: None} if kind < 0.1 else {name: good[other], other: good[name]}
+    if name.endswith('.json') and kind < 0.8:
+        return {name: json.dumps(mutated_json(numbers, json.loads(good[name].decode('utf-8')))).encode('utf-8')}
+    return {name: mutated_bytes(numbers, good[name])}
 
-    def text(path):
-        reader = BucketedReader([path], vocabulary, 20, 2, max_length=5)
-        for batch in reader.epoch(reader.start()):
+
+def write(path, content):
+    """Writes a file of bytes, and the directories above it."""
+    if not os.path.isdir(os.path.dirname(path)):
+        os.makedirs(os.path.dirname(path))
+    with io.open(path, 'wb') as output:
+        output.write(content)
+
+
+def make_files(root):
+    """Makes good files of every kind, and returns {path below root: bytes}."""
+    def at(name):
+        return os.path.join(root, name)
+
+    for name, text in (('vocabulary.txt', '<S>\n</S>\n<UNK>\n苹果\n打\n'), ('text.txt', TEXT),
+                       ('tagged.tsv', '苹果 打\tn v\n打\tv\n'), ('listed/text.txt', TEXT),
+                       ('model/tags.txt', '\n'.join(LABELS) + '\n')):
+        write(at(name), text.encode('utf-8'))
+    shutil.copyfile(at('vocabulary.txt'), at('model/vocabulary.txt'))
+    manifest.write(at('listed'))
+    runlog.RunLog(root).write('train', 1, 1, loss=2.)
+    program, _ = network.decoding_program(SIZES, whole=True)
+    of_tagger = {parameter.name: parameter.shape for parameter in program.all_parameters()}
+    for directory, shapes in (('elmo', bilm.parameter_shapes(ELMO)), ('model/network', of_tagger)):
+        os.makedirs(at(directory))
+        for name, shape in sorted(shapes.items()):
+            write_parameter(at(directory + '/' + name), np.ones(shape, 'float32'))
+    write_json(at('elmo/bilm.json'), ELMO)
+    write_json(at('elmo/train_state.json'), STATE)
+    write_json(at('model/settings.json'), {'sizes': SIZES, 'batch_tokens': 5, 'max_length': 9})
+    convert.to_bilm(at('elmo'), at('tf'))
+    return {os.path.relpath(os.path.join(parent, name), root): io.open(os.path.join(parent, name), 'rb').read()
+            for parent, _, names in os.walk(root) for name in names}
+
+
+def readers(root):
+    """What reads files: {name: (beginning of the paths of the files that are changed, function that reads them)}."""
+    def at(name):
+        return os.path.join(root, name)
+
+    vocabulary = Vocabulary(at('vocabulary.txt'))
+
+    def read_text(name='text.txt', position=None):
+        reader = BucketedReader([at(name)], vocabulary, 20, 2, max_length=5)
+        for batch in reader.epoch(position or reader.start()):
             assert sum(part.lengths.sum() for part in batch.batches) == batch.num_tokens
 
-    def state(path):
-        value = read_json(path)
-        if isinstance(value, dict) and isinstance(value.get('position'), dict):
-            list(BucketedReader([text_path], vocabulary, 20).epoch(value['position']))
+    def read_state():
+        read_text('listed/text.txt', checkpoint.read_state(at('elmo'), train.STATE)['position'])
 
-    return {'vocabulary': Vocabulary, 'text': text, 'state': state, 'config': named('bilm.json', bilm.read_config),
-            'parameter': lambda path: as_input_error(bilm.read_shape, path),
-            'manifest': named('manifest.json', manifest.check),
-            'settings': named('settings.json', tagger.read_settings),
-            'tagged text': read_tagged,
-            'raw text': lambda path: list(prepare.read_documents([path], 'blank', segmented=True))}
+    def read_parameter():
+        with checkpoint.bilm_errors():
+            bilm.read_shape(at('elmo/lstmp_0.w_0'))
+
+    def tag():
+        with fluid.scope_guard(fluid.Scope()):
+            tagger.load(at('model'), fluid.CPUPlace())(TEXT.splitlines())
+
+    return {
+        'vocabulary': ('vocabulary.txt', lambda: Vocabulary(at('vocabulary.txt'))),
+        'text': ('text.txt', read_text),
+        'raw text': ('text.txt', lambda: list(prepare.read_documents([at('text.txt')], 'blank', segmented=True))),
+        'tagged text': ('tagged.tsv', lambda: read_tagged(at('tagged.tsv'))),
+        'log': ('log.jsonl', lambda: runlog.read(root)),
+        'state': ('elmo/train_state.json', read_state),
+        'config': ('elmo/bilm.json', lambda: checkpoint.read_config(at('elmo'), vocabulary)),
+        'parameter': ('elmo/lstmp_0.w_0', read_parameter),
+        'checkpoint': ('elmo/', lambda: Embedder(at('elmo'), vocabulary, place=fluid.CPUPlace())([['打', '行']])),
+        'manifest': ('listed/manifest.json', lambda: manifest.check(at('listed'))),
+        'settings': ('model/settings.json', tag),
+        'tagger': ('model/', tag),
+        'HDF5': ('tf/', lambda: convert.from_bilm(at('tf'), at('made'), 0, 1)),
+    }
+
+
+def read(function, description):
+    """Calls a function that reads files; tells how it ended: read, refused or other."""
+    signal.alarm(SECONDS)
+    try:
+        function()
+        return 'read'
+    except InputError:
+        return 'refused'
+    except Exception:  # that is what is looked for
+        print('%s:\n%s' % (description, traceback.format_exc()))
+        return 'other'
+    finally:
+        signal.alarm(0)
+
+
+def bound_memory():
+    with io.open('/proc/self/statm') as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def fuzz(number, numbers, root):
+    """Reads `number` mutations; a Counter of (reader, how it ended)."""
+    counts, good, kinds = collections.Counter(), make_files(root), sorted(readers(root).items())
+    files.sync = lambda path: None  # what is written here is not kept
+    bound_memory()
+    progress = Progress('fuzz', number, 'files')
+    for tried in range(number):
+        name, (beginning, function) = numbers.choice(kinds)
+        changes = mutated(numbers, good, sorted(path for path in good if path.startswith(beginning)))
+        for path, content in changes.items():
+            if content is None:
+                os.remove(os.path.join(root, path))
+            else:
+                write(os.path.join(root, path), content)
+        counts[name, read(function, 'input %d, %s: %r' % (tried, name, changes))] += 1
+        for path in changes:
+            write(os.path.join(root, path), good[path])
+        progress.update(tried + 1)
+    progress.close()
+    return counts
 
 
 def main():
     parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--number', type=cli.positive_int, default=100000, help='files')
     parser.add_argument('--random_seed', type=int, default=0, help='of their contents')
-    args = parser.parse_args()
-    numbers, directory, counts = random.Random(args.random_seed), tempfile.mkdtemp(), collections.Counter()
-    path = os.path.join(directory, 'file')
+    args, root = parser.parse_args(), tempfile.mkdtemp()
     try:
-        good = os.path.join(directory, 'vocabulary.txt')
-        with io.open(good, 'wb') as output:
-            output.write(GOOD['vocabulary'])
-        functions = sorted(readers(directory, Vocabulary(good)).items())
-        progress = Progress('fuzz', args.number, 'files')
-        for number in range(args.number):
-            name, read = numbers.choice(functions)
-            data = content(numbers, GOOD[name])
-            with io.open(path, 'wb') as output:
-                output.write(data)
-            signal.alarm(SECONDS)
-            try:
-                read(path)
-                counts[name, 'read'] += 1
-            except InputError:
-                counts[name, 'refused'] += 1
-            except Exception:
-                print('file %d, read as %s: %r' % (number, name, data))
-                raise
-            signal.alarm(0)
-            progress.update(number + 1)
-        progress.close()
+        counts = fuzz(args.number, random.Random(args.random_seed), root)
     finally:
-        shutil.rmtree(directory)
-    for name, _ in functions:
-        print('%-12s %6d read, %6d refused' % (name, counts[name, 'read'], counts[name, 'refused']))
-    print('%d files, none of them other; peak memory %d MB'
-          % (args.number, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+        shutil.rmtree(root)
+    ends, totals = ('read', 'refused', 'other'), collections.Counter()
+    for name in sorted({name for name, _ in counts}):
+        print('%-12s' % name + ','.join(' %6d %s' % (counts[name, end], end) for end in ends))
+        totals.update({end: counts[name, end] for end in ends})
+    print('%d tried: %s; peak memory %d MB'
+          % (args.number, ', '.join('%d %s' % (totals[end], end) for end in ends),
+             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+    if totals['other']:
+        raise SystemExit(1)
 
 
 if __name__ == '__main__':

@@ -4,12 +4,13 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
 
 from project import ROOT
-from helpers import refused, refused_training, run, tagger_flags
+from helpers import refused, refused_training, run, run_command, tagger_flags
 import bilm
 from elmo import checkpoint, manifest, runlog
 from elmo.arrays import write_parameter
@@ -267,3 +268,8 @@ def test_another_number_of_threads_is_told(corpus, capsys, monkeypatch, before, 
     assert bool(lines) == told
     if told:
         assert 'MKL_NUM_THREADS=2' in lines[0] and 'MKL_NUM_THREADS=1' in lines[0]
+
+
+def test_the_fuzzer_finds_nothing():
+    code, output, errors = run_command([sys.executable, os.path.join(ROOT, 'benchmark', 'fuzz.py'), '--number', '60'])
+    assert code == 0 and '60 tried' in output, errors
