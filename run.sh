@@ -1,10 +1,10 @@
 #!/bin/sh
 # Pretrains on the sample in data/: sh run.sh [option of train.py]...
-# It finds or makes the environment, see scripts/env.sh.
+# It finds or makes the environment, see scripts/find_python.sh.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 
 # The published sizes need a GPU. With the small sizes, the sample takes about a minute on 2 CPU cores.
 case $DEVICE in

@@ -11,10 +11,10 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 rounds=${ROUNDS:-3}
 published=${PUBLISHED-}
 small=${SMALL---vocab_size 25680 --embed_size 128 --hidden_size 512 --num_samples 2048 --batch_size 64 --steps 20}
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 ours=$PYTHON
 
-# make_peer NAME VERSION PACKAGE...: makes .venv-NAME, as scripts/env.sh makes .venv; sets $PYTHON to its Python.
+# make_peer NAME VERSION PACKAGE...: makes .venv-NAME, as find_python.sh makes .venv; sets $PYTHON to its Python.
 make_peer() {
     VENV=$root/.venv-$1
     # shellcheck disable=SC2034 # make_venv reads it
@@ -28,6 +28,7 @@ make_peer() {
     [ "$(cat "$VENV/installed" 2>/dev/null)" != "$*" ] || return 0
     echo "installing $* into $VENV (log: $VENV/install.log)"
     "$PYTHON" -m pip install "$@" >"$VENV/install.log" 2>&1 || fail "cannot install $*: see $VENV/install.log"
+    rm -rf "$making"
     echo "$*" >"$VENV/installed"
 }
 

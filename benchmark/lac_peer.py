@@ -3,7 +3,7 @@
 
     python benchmark/lac_peer.py --model DIR
 
-LAC==2.1.2 has its own model. It runs in .venv-lac, which scripts/env.sh makes. Its word standard differs from that of
+LAC==2.1.2 has its own model. It runs in .venv-lac, which find_python.sh makes. Its word standard differs from that of
 the People's Daily: 江泽民, 1月30日 and 一种 are one word each for LAC, and two words in the gold standard. So its F1
 measures the difference of the standards as well as the quality of LAC. Our tagger was trained on this newspaper and its
 standard.
@@ -39,12 +39,12 @@ PEER_BATCH = 128  # sentences; LAC has the same speed from 64 to 1,024 at a time
 PASSES = 3
 WORKER = '--worker'  # first argument of the processes that main starts, one for each tagger
 
-# env.sh sets $PYTHON. The imports of devices.py set the variables that make MKL fast on this processor, for both
-# taggers. LAC always uses one thread (its predictor sets that), so both have one thread, and both run on the CPU. pip
-# gets --no-deps, as LAC requires paddlepaddle.
+# find_python.sh sets $PYTHON. The imports of devices.py set the variables that make MKL fast on this processor, for
+# both taggers. LAC always uses one thread (its predictor sets that), so both have one thread, and both run on the CPU.
+# pip gets --no-deps, as LAC requires paddlepaddle.
 SETTINGS = {'root': ROOT, 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 START = 'exec "$PYTHON" "$@"'
-FIND_PYTHON = '. "$root/scripts/env.sh"\n'
+FIND_PYTHON = '. "$root/scripts/find_python.sh"\n'
 FIND_LAC = '''
 if ! "$PYTHON" -m pip freeze 2>/dev/null | grep -qxF LAC==2.1.2; then
     [ "$managed" = yes ] || fail "$PYTHON has no LAC==2.1.2: install it there, or leave out --peer_python"

@@ -4,5 +4,5 @@
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 exec "$PYTHON" "$here/pku.py" "$@"

@@ -13,10 +13,10 @@ import collections
 import multiprocessing
 import os
 import signal
-import sys
 from contextlib import closing
 
 from project import cli
+from elmo import signals
 from elmo.cli import number, positive_int
 from elmo.corpus import RESERVED, Shards, WordCounts, new_output, split_sentences, write_lines
 from elmo.progress import Progress
@@ -82,6 +82,7 @@ def start_worker(words, started):
     global segment
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the main process handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signals.OF_SCRIPT, signal.SIG_DFL)
     started.release()
     segment = segment or Segmenter(words)  # a forked process has inherited it
 
@@ -266,7 +267,6 @@ def parse_args(argv=None):
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exits and removes what is unfinished
     try:
         prepare(parse_args())
     except EnvironmentError as error:  # the disk is full, the output cannot be written

@@ -18,6 +18,7 @@ import traceback
 
 import six
 
+from elmo import signals
 from elmo.text import InputError
 
 
@@ -174,6 +175,7 @@ def _occupy_standard_streams():
 
 
 _occupy_standard_streams()
+signals.end_with_script()  # early, as a script may be killed at any time
 
 
 def _end_by_sigterm(*_):
@@ -188,7 +190,8 @@ def run(main, trains=False):
     """
     errors = Stream(sys.stderr)
     sys.stdout, sys.stderr = Stream(sys.stdout, trains, errors), errors
-    signal.signal(signal.SIGTERM, _end_by_sigterm)
+    for number in (signal.SIGTERM, signals.OF_SCRIPT):
+        signal.signal(number, _end_by_sigterm)
     try:
         main()
     except NobodyReads:

@@ -1,14 +1,27 @@
 # -*- coding: utf-8 -*-
-"""How a run answers SIGTERM, SIGHUP and Ctrl-C: it comes to an end, and nothing is lost."""
+"""How a run answers SIGTERM, SIGHUP, Ctrl-C and its script: it comes to an end, and nothing is lost."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
 
 
-NAMES = {signal.SIGTERM: 'SIGTERM', signal.SIGHUP: 'SIGHUP', signal.SIGINT: 'SIGINT'}
+OF_SCRIPT = signal.SIGUSR1  # a script that was sent any of the others passes it on as this one
+NAMES = {signal.SIGTERM: 'SIGTERM', signal.SIGHUP: 'SIGHUP', signal.SIGINT: 'SIGINT',
+         OF_SCRIPT: 'a signal to the script'}
+PR_SET_PDEATHSIG = 1  # of prctl.h
+
+
+def end_with_script():
+    """Lets the death of the script that has started this process, if one has, count as a signal of it. On Linux."""
+    script, libc = os.environ.pop('ELMO_SCRIPT', None), ctypes.CDLL(None)
+    if script and hasattr(libc, 'prctl'):
+        libc.prctl(PR_SET_PDEATHSIG, int(OF_SCRIPT))
+        if os.getppid() != int(script):  # it was dead before
+            os.kill(os.getpid(), OF_SCRIPT)
 
 
 class Stopped(Exception):
@@ -16,16 +29,17 @@ class Stopped(Exception):
 
 
 class Stop(object):
-    """A context in which SIGTERM, SIGHUP and SIGINT only ask for an end; a second one ends the process at once.
+    """A context in which signals only ask for an end; a second one ends the process at once.
 
+    A terminal or a scheduler may send one to a script and to this process; that and what the script passes on are one.
     A process that ignores SIGHUP, as under nohup, goes on doing so.
 
     Attributes:
-        requested: name of the signal that came, or None.
+        requested: what came first, a value of NAMES, or None.
     """
 
     def __init__(self):
-        self.requested, self._at_once = None, False
+        self.requested, self._at_once, self._passed_on = None, False, []
 
     def __enter__(self):
         heard = [number for number in NAMES if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
@@ -37,8 +51,12 @@ class Stop(object):
             signal.signal(number, handler)
 
     def _handle(self, number, _):
-        if self.requested:
+        passed_on = number == OF_SCRIPT
+        if passed_on in self._passed_on:
             os._exit(128 + number)
+        self._passed_on.append(passed_on)
+        if self.requested:
+            return
         self.requested = NAMES[number]
         sys.stderr.write(str('%s: coming to an end; once more ends at once\n' % self.requested))
         if self._at_once:

@@ -4,12 +4,10 @@
 # With --elmo_checkpoint (and the --vocab_path that belongs to it) no ELMo is pretrained. All output goes to
 # lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
 set -eu
-trap 'exit 130' INT # an interrupted part saves and exits normally; the next part must not start
-trap 'exit 143' TERM
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 
 # option NAME [WORD]...: prints the value of --NAME, if it is among the words.
 option() {
@@ -28,7 +26,7 @@ elmo=$(option elmo_checkpoint "$@")
 elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
 
-if [ -d "$root/data/pku" ] || sh "$root/data/download.sh"; then
+if [ -d "$root/data/pku" ] || run_part sh "$root/data/download.sh"; then
     lac=$root/data/pku/lac
     output=$here/output
     text=$output/text
@@ -55,12 +53,12 @@ echo "this takes about $time on 2 CPU cores; all of it goes to $output"
 if [ -z "$elmo" ]; then
     if [ ! -d "$text" ]; then # cut with the vocabulary, as the tagger will see it, not by the gold standard
         cut -f1 "$lac/train.tsv" | tr -d ' ' >"$output/raw.txt"
-        "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \
+        run_part "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \
             --output "$text"
     fi
     echo "1/3 pretraining a small ELMo: $pretrain"
     # shellcheck disable=SC2086 # $pretrain is several words
-    "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
+    run_part "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
         --use_gpu "$use_gpu" --save_dir "$output/elmo" $pretrain --resume
     elmo=$output/elmo/$(cat "$output/elmo/best")
 fi
@@ -72,13 +70,13 @@ step=2
 for use_elmo in False True; do
     echo "$step/3 training the tagger, --use_elmo $use_elmo"
     # shellcheck disable=SC2086 # $tagger is several words
-    "$PYTHON" "$here/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" --test_path "$lac/test.tsv" \
-        --vocab_path "$vocabulary" --use_gpu "$use_gpu" $tagger "$@" \
+    run_part "$PYTHON" "$here/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" \
+        --test_path "$lac/test.tsv" --vocab_path "$vocabulary" --use_gpu "$use_gpu" $tagger "$@" \
         --elmo_checkpoint "$elmo" --use_elmo "$use_elmo" --save_dir "$models/elmo_$use_elmo"
     step=3
 done
 
-"$PYTHON" - "$models" <<'END'
+run_part "$PYTHON" - "$models" <<'END'
 import io, json, sys
 without, with_elmo = [json.load(io.open('%s/elmo_%s/settings.json' % (sys.argv[1], use), encoding='utf-8'))['test_f1']
                       for use in (False, True)]

@@ -8,7 +8,7 @@ set -eu
 sizes='--embed_size 512 --hidden_size 4096 --num_layers 2 --batch_size 128 --num_steps 20'
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 
 # shellcheck disable=SC2086 # $sizes is several words
 set -- "$root/train.py" --train_path "$root/data/train/*" --test_path "$root/data/dev/*" \

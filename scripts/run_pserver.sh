@@ -9,7 +9,7 @@ sizes='--embed_size 64 --hidden_size 256 --num_layers 2 --batch_size 4 --num_ste
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 export CPU_NUM=1 # a trainer has one device
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 
 PADDLE_TRAINERS_NUM=${TRAINERS:-2}
 servers=${SERVERS:-1}

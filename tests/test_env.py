@@ -1,33 +1,44 @@
 # -*- coding: utf-8 -*-
-"""scripts/env.sh, run.sh and tests/run.sh, with stand-ins for Python, pip, pyenv, uv and nvidia-smi.
+"""The scripts that find Python, run.sh and tests/run.sh, with stand-ins for Python, pip, pyenv, uv and nvidia-smi.
 
 Nothing is downloaded.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import fcntl
 import io
 import os
 import shutil
+import signal
 import subprocess
-import sys
+import threading
+import time
 
 import pytest
+import six
 
 from project import ROOT
 from helpers import run_command
 
-TOOLS = 'cat cp cut dirname du env grep ln ls mkdir rm sed sleep sort tail touch tr wc'.split()
+TOOLS = 'cat cp cut dirname du env flock grep ln ls mkdir rm sed sh sort tail touch tr uname wc'.split()
 NO_GPU = 'NOTICE: this runs on the CPU: '
 
-# A stand-in: it logs its arguments. It has fluid if NAME.fluid is beside it; `pip install -r` makes that file.
+# A stand-in: it logs its arguments. It has fluid if NAME.fluid is beside it; `pip install -r` makes that file. Where
+# $SLOW_IN says, it makes $HOME/begun and waits for $HOME/go, at most 20 seconds.
 PYTHON = '''#!/bin/sh
 echo "$0 $*" >>"$HOME/calls"
+slow() {
+    case $SLOW_IN in "$1") : >"$HOME/begun" ;; *) return ;; esac
+    number=0
+    until [ -e "$HOME/go" ] || [ $number -eq 200 ]; do sleep 1; number=$((number + 1)); done
+}
 case "$*" in
     *version_info*) echo VERSION ;;
     *paddle.fluid*) [ -e "$0.fluid" ] || { echo Trace; echo "ImportError: no paddle"; exit 1; } >&2; cat "$0.fluid" ;;
     "-m venv "*)
         case $NO_VENV in yes) exit 1 ;; esac
         mkdir -p "$3/bin"
+        slow venv
         case $KILLED_IN in venv) touch "$3/partial"; kill -9 $PPID ;; esac
         cp "$0" "$3/bin/python" ;;
     "-m virtualenv "*) mkdir -p "$6/bin" && cp "$(command -v "$5")" "$6/bin/python" ;;
@@ -35,6 +46,7 @@ case "$*" in
     "-m pip install "*)
         [ -z "$NO_PIP" ] || { echo "No matching distribution" >&2; exit 1; }
         [ -n "$NO_FLUID" ] || echo cuda=False >"$0.fluid"
+        slow pip
         case $KILLED_IN in pip) kill -9 $PPID ;; esac
         case $* in *requirements/gpu* | *cpu-2.5*) : >"$HOME/gpu_wheel" ;; esac ;;
     "-m pip show paddlepaddle") [ ! -e "$HOME/gpu_wheel" ] ;;
@@ -59,13 +71,15 @@ class Machine(object):
         for path in [self.bin, self.home] + [
                 os.path.join(self.root, name) for name in ('requirements', 'scripts', 'tests')]:
             os.makedirs(path)
-        for name in ['run.sh', 'scripts/env.sh', 'tests/run.sh'] + ['requirements/%s.txt' % name for name in (
-                'base', 'cpu', 'cpu-2.5', 'gpu-cuda10', 'gpu-cuda11', 'gpu-2.4', 'tests')]:
+        for name in ['run.sh', 'scripts/env.sh', 'scripts/find_python.sh', 'tests/run.sh'] + [
+                'requirements/%s.txt' % name for name in (
+                    'base', 'cpu', 'cpu-2.5', 'gpu-cuda10', 'gpu-cuda11', 'gpu-2.4', 'tests')]:
             shutil.copy(os.path.join(ROOT, name), os.path.join(self.root, name))
         for tool in TOOLS:
             path = subprocess.check_output(['sh', '-c', 'command -v ' + tool]).decode('utf-8').strip()
             os.symlink(path, os.path.join(self.bin, tool))
         self.script('nproc', '#!/bin/sh\necho 8\n')
+        self.script('sleep', '#!/bin/sh\nexec /bin/sleep 0.1\n')  # the scripts wait for seconds
         self.script('locale', '#!/bin/sh\necho C; echo C.utf8; echo POSIX\n')
 
     def script(self, path, text):
@@ -90,15 +104,44 @@ class Machine(object):
         calls = os.path.join(self.home, 'calls')
         if os.path.exists(calls):
             os.remove(calls)
-        environment = dict({'PATH': self.bin, 'HOME': self.home, 'LANG': 'C.UTF-8'}, **environment)
-        command = ['/bin/sh', os.path.join(self.root, command[0])] + list(command[1:])
-        self.code, self.out, self.err = run_command(command, env=environment, cwd=self.directory)
+        self.code, self.out, self.err = run_command(
+            ['/bin/sh', os.path.join(self.root, command[0])] + list(command[1:]), env=self.environment(**environment),
+            cwd=self.directory)
         self.arguments = [line[len('argument '):] for line in self.out.splitlines() if line.startswith('argument ')]
         self.calls = ''
         if os.path.exists(calls):
             with io.open(calls, encoding='utf-8') as handle:
                 self.calls = handle.read()
         return self
+
+    def environment(self, **changed):
+        return dict({'PATH': self.bin, 'HOME': self.home, 'LANG': 'C.UTF-8'}, **changed)
+
+    def start(self, name, **environment):
+        """Starts a script of the clone, which is killed after 30 seconds."""
+        environment = {six.ensure_str(key): six.ensure_str(value)
+                       for key, value in self.environment(**environment).items()}
+        process = subprocess.Popen(['/bin/sh', os.path.join(self.root, name)], env=environment, cwd=self.directory,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.timer = threading.Timer(30, process.kill)
+        process.timer.daemon = True
+        process.timer.start()
+        return process
+
+    def path(self, name):
+        return os.path.join(self.home, name)
+
+    def started_slowly(self, where, **environment):
+        """Starts run.sh, whose stand-in of Python stands still there: making the environment, or in pip."""
+        process = self.start('run.sh', SLOW_IN=where, **environment)
+        for _ in range(200):
+            if os.path.exists(self.path('begun')):
+                return process
+            time.sleep(0.1)
+        raise AssertionError(process.communicate())
+
+    def go_on(self):
+        self.script(self.path('go'), '')
 
     def trained_with(self, python):
         """Tells whether run.sh ended in train.py, run by this Python."""
@@ -238,7 +281,7 @@ def test_what_was_interrupted_is_done_again(machine, where):
     machine.python('python3.8', '3.8')
     assert machine.run('run.sh', KILLED_IN=where).code == -9
     assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
-    assert '-m pip install -r' in machine.calls
+    assert '-m venv' in machine.calls and '-m pip install -r' in machine.calls
     assert not os.path.exists(machine.venv + '/partial')
     assert not os.path.exists(machine.venv + '.making')
 
@@ -436,11 +479,159 @@ def test_pytest_missing_is_one_line(fluid_machine):
     assert fluid_machine.run('tests/run.sh', NO_PYTEST='yes').failed('pytest', 'requirements/tests.txt')
 
 
-def test_sourced_by_hand(tmpdir):
-    def source(directory):
-        return run_command(['sh', '-c', '. %s/scripts/env.sh && echo "$PYTHON"' % ROOT], cwd=str(directory),
-                           env=dict(os.environ, PYTHON=sys.executable))
+# Two at once, and where nothing can be written
 
-    assert source(ROOT) == (0, sys.executable + '\n', '')
-    code, _, errors = source(tmpdir)
-    assert code == 2 and 'is not the root of the project' in errors
+def wait_for(process, text):
+    """Reads what the process prints up to a line with this text."""
+    for line in iter(process.stdout.readline, b''):
+        if text in line.decode('utf-8'):
+            return line.decode('utf-8')
+    raise AssertionError(process.communicate()[1].decode('utf-8'))
+
+
+@pytest.mark.parametrize('where', ['venv', 'pip'])
+def test_two_first_runs_at_once(machine, where):
+    machine.python('python3.8', '3.8')
+    first = machine.started_slowly(where)
+    second = machine.start('tests/run.sh')
+    waits = wait_for(second, 'waiting for')
+    assert 'process %d on ' % first.pid in waits and machine.venv in waits
+    machine.go_on()
+    for process in (first, second):
+        output, errors = process.communicate()
+        assert process.returncode == 0 and not errors, output
+    with io.open(machine.path('calls'), encoding='utf-8') as handle:
+        calls = handle.read()
+    assert calls.count('-m venv') == 1 and calls.count('-m pip install -r') == 2
+    assert '-m pip' not in machine.run('tests/run.sh').calls
+
+
+def test_one_of_two_that_wait_takes_over_from_a_dead_one(machine):
+    """What the dead one has started still writes into the environment."""
+    machine.python('python3.8', '3.8')
+    dead = machine.started_slowly('venv')
+    dead.kill()
+    dead.wait()
+    others = [machine.start(name) for name in ('run.sh', 'tests/run.sh')]
+    for other in others:
+        wait_for(other, 'waiting for')
+    machine.go_on()
+    for other in others:
+        output, errors = other.communicate()
+        assert other.returncode == 0 and not errors, output
+    with io.open(machine.path('calls'), encoding='utf-8') as handle:
+        assert handle.read().count('-m venv') == 2
+    assert '-m pip' not in machine.run('tests/run.sh').calls
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize('where', ['venv', 'pip'])
+def test_a_signal_ends_the_making_too(machine, where, number, code):
+    machine.python('python3.8', '3.8')
+    stopped = machine.started_slowly(where)
+    stopped.send_signal(number)
+    stopped.communicate()
+    assert stopped.returncode == code
+    with io.open(machine.venv + '.lock') as lock:  # the stand-in would have it for 20 seconds
+        for _ in range(50):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except EnvironmentError:
+                time.sleep(0.1)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python') and '-m venv' in machine.calls
+
+
+def test_waiting_has_an_end(machine):
+    machine.python('python3.8', '3.8')
+    machine.script('sleep', '#!/bin/sh\n')
+    with io.open(machine.venv + '.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(u'17 on another')
+        lock.flush()
+        assert machine.run('run.sh').failed('two hours', 'process 17 on another', machine.venv)
+
+
+def test_without_locks_it_goes_on(machine):
+    machine.python('python3.8', '3.8')
+    os.remove(os.path.join(machine.bin, 'flock'))
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python') and not machine.err
+
+
+def test_nothing_is_written_into_the_clone_if_venv_is_elsewhere(machine):
+    def clone():
+        return [(path, sorted(names + files)) for path, names, files in os.walk(machine.root)]
+
+    machine.python('python3.8', '3.8')
+    before, venv = clone(), os.path.join(machine.directory, 'not', 'there', 'venv')
+    assert machine.run('run.sh', VENV=venv).trained_with(venv + '/bin/python')
+    assert clone() == before
+
+
+def test_a_place_where_nothing_can_be_written_is_one_line(machine):
+    machine.python('python3.8', '3.8')
+    venv = os.path.join(machine.script(os.path.join(machine.directory, 'file'), ''), 'venv')
+    assert machine.run('run.sh', VENV=venv).failed(venv + ' cannot be written: set VENV', 'PYTHON')
+
+
+def test_an_environment_that_is_ready_is_used_where_nothing_can_be_written(machine):
+    machine.python('python3.8', '3.8')
+    assert not machine.run('run.sh').code
+    os.remove(machine.venv + '.lock')
+    os.mkdir(machine.venv + '.lock')  # it cannot be opened
+    assert machine.run('run.sh').trained_with(machine.venv + '/bin/python')
+    assert machine.run('tests/run.sh').failed(machine.venv + ' cannot be written: set VENV')
+
+
+# By hand
+
+SHELLS = [command for command in (['/bin/dash'], ['/bin/bash'], ['/bin/bash', '--posix']) if os.path.exists(command[0])]
+BY_HAND = '''
+set -- a 'b c'
+%s
+before=$(set +o; trap; type install version)
+. scripts/env.sh; code=$?
+[ "$(set +o; trap; type install version)" = "$before" ] || echo changed
+for name in fail install version is_free last_line run_part found content; do
+    case $(command -V "$name" 2>&1) in *function*) echo "$name is a function" ;; esac
+    eval "[ -z \\"\\${$name-}\\" ] || echo $name is set"
+done
+echo "alive $code $# $2 $PYTHON $DEVICE"
+'''
+
+
+def by_hand(machine, shell, before='', **environment):
+    """Sources env.sh in the root of the clone: (exit code, stdout, stderr)."""
+    for name in ('install', 'version'):
+        machine.script(name, '#!/bin/sh\n')
+    return run_command(shell + ['-c', BY_HAND % before], cwd=machine.root, env=machine.environment(**environment))
+
+
+@pytest.mark.parametrize('shell', SHELLS, ids=' '.join)
+@pytest.mark.parametrize('before', ['', 'set -eu', 'trap "echo over" EXIT', '. scripts/env.sh',
+                                    'PYTHON_VERSIONS=3.8 VENV="a b"'])
+def test_sourced_by_hand(machine, shell, before):
+    machine.python('python3.8', '3.8')
+    machine.python('python2.7', '2.7')
+    code, output, errors = by_hand(machine, shell, before)
+    venv = os.path.join(machine.root, 'a b' if 'VENV' in before else '.venv')
+    assert code == 0 and not errors
+    lines = [line for line in output.splitlines() if not line.startswith(('making', 'installing'))]
+    assert lines == ['alive 0 2 b c %s/bin/python cpu' % venv] + ['over'] * ('over' in before)
+
+
+@pytest.mark.parametrize('shell', SHELLS, ids=' '.join)
+def test_an_error_leaves_the_shell_alive(fluid_machine, shell):
+    code, output, errors = by_hand(fluid_machine, shell, PYTHON='/none')
+    assert code == 0 and output == 'alive 2 2 b c /none \n'
+    assert errors.count('\n') == 1 and errors.startswith('env.sh: error: PYTHON=/none cannot import')
+    code, output, errors = run_command(
+        shell + ['-c', '. "%s/scripts/env.sh" || echo alive $?' % fluid_machine.root], cwd=fluid_machine.home,
+        env=fluid_machine.environment())
+    assert (code, output) == (0, 'alive 2\n') and errors.count('\n') == 1
+    assert 'is not the root of the project' in errors
+
+
+def test_an_error_ends_the_scripts(fluid_machine):
+    assert fluid_machine.run('tests/run.sh', PYTHON='/none').failed('PYTHON=/none')

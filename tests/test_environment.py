@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The variables that a command sets for fluid, and its standard streams, if it starts without env.sh."""
+"""The variables that a command sets for fluid, and its standard streams, if it starts without find_python.sh."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os

@@ -157,6 +157,19 @@ def test_a_second_signal_ends_at_once(monkeypatch, capsys):
     assert codes == [130]
 
 
+def test_what_a_script_passes_on_is_no_second_signal(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(os, '_exit', codes.append)
+    for first, other in ((signal.SIGUSR1, signal.SIGTERM), (signal.SIGINT, signal.SIGUSR1)):
+        with Stop() as stop:
+            os.kill(os.getpid(), first)
+            os.kill(os.getpid(), other)
+            assert 'SIG' in stop.requested or 'script' in stop.requested
+            assert not codes and capsys.readouterr().err.count('coming to an end') == 1
+            os.kill(os.getpid(), other)
+        assert codes.pop() == 128 + other
+
+
 def test_saves_by_the_clock(corpus):
     run(corpus, max_steps=4, save_minutes=1e-9)
     assert steps(corpus.directory.join('checkpoints')) == ['000002', '000003', '000004']  # the three newest

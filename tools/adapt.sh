@@ -9,11 +9,9 @@
 # The text is cut by the vocabulary. After an interruption, the same command continues.
 set -eu
 case " $* " in *' --help '* | *' -h '*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit ;; esac
-trap 'exit 130' INT # an interrupted part saves and exits normally; the next part must not start
-trap 'exit 143' TERM
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-. "$root/scripts/env.sh"
+. "$root/scripts/find_python.sh"
 
 for name in TEXT CHECKPOINT VOCABULARY; do
     eval "[ -n \"\${$name-}\" ]" || fail "$name is not set: TEXT=… CHECKPOINT=… VOCABULARY=… sh tools/adapt.sh"
@@ -27,17 +25,17 @@ vocabulary=$VOCABULARY
 if [ "${MIN_COUNT:-5}" != 0 ]; then
     vocabulary=$output/words/vocabulary.txt
     start=$output/start
-    [ -e "$vocabulary" ] || "$PYTHON" "$root/data/prepare.py" "$TEXT" --extend "$VOCABULARY" --characters \
+    [ -e "$vocabulary" ] || run_part "$PYTHON" "$root/data/prepare.py" "$TEXT" --extend "$VOCABULARY" --characters \
         --min_count "${MIN_COUNT:-5}" --output "$output/words"
-    [ -e "$start" ] || "$PYTHON" "$root/tools/convert.py" to_vocabulary "$CHECKPOINT" "$start" \
+    [ -e "$start" ] || run_part "$PYTHON" "$root/tools/convert.py" to_vocabulary "$CHECKPOINT" "$start" \
         --vocab_path "$VOCABULARY" --new_vocab_path "$vocabulary"
 fi
 [ -e "$output/text" ] ||
-    "$PYTHON" "$root/data/prepare.py" "$TEXT" --vocab_path "$vocabulary" --output "$output/text"
-"$PYTHON" "$root/train.py" --train_path "$output/text/train" --test_path "$output/text/dev" --vocab_path "$vocabulary" \
-    --init_from "$start" --save_dir "$output/checkpoints" --use_gpu "$use_gpu" --resume "$@"
+    run_part "$PYTHON" "$root/data/prepare.py" "$TEXT" --vocab_path "$vocabulary" --output "$output/text"
+run_part "$PYTHON" "$root/train.py" --train_path "$output/text/train" --test_path "$output/text/dev" \
+    --vocab_path "$vocabulary" --init_from "$start" --save_dir "$output/checkpoints" --use_gpu "$use_gpu" --resume "$@"
 
-PYTHONPATH=$root "$PYTHON" - "$output/checkpoints" <<'END'
+run_part env PYTHONPATH="$root" "$PYTHON" - "$output/checkpoints" <<'END'
 import sys
 from elmo import runlog
 found = [record['perplexity'] for record in runlog.read(sys.argv[1]) if record['kind'] == 'dev']
