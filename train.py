@@ -30,7 +30,8 @@ from reader import PLACE, BucketedReader
 MAX_SKIPPED = 10  # batches of a run that --on_nan skip leaves out; more of them are a matter of the settings
 STATE = {  # in train_state.json
     'step': schema.whole(), 'position': PLACE, 'epochs_read': schema.real(0, 2 ** 31), 'seconds': schema.real(),
-    'best_dev_perplexity': schema.or_null(schema.real()), 'dev_pending': schema.truth,
+    'best_dev_perplexity': schema.or_null(schema.real()), 'best_step': schema.or_null(schema.whole()),
+    'dev_pending': schema.truth,
     'skipped_steps': schema.each(list, schema.whole(1)), 'flags': schema.each(dict, schema.scalar),
     'test_path': schema.text(), 'ran_on': schema.or_null(schema.text())}
 
@@ -173,7 +174,7 @@ class Trainer(object):
         self.exe.run(program.startup)
         self.state = {
             'step': 0, 'position': job.reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
-            'dev_pending': False, 'skipped_steps': [], 'flags': job.fixed_flags(),
+            'best_step': None, 'dev_pending': False, 'skipped_steps': [], 'flags': job.fixed_flags(),
             'test_path': describe(job.dev_reader), 'ran_on': devices.describe(job.places, job.num_devices)}
         self.saver = checkpoint.Saver(self.exe, program.whole, program.optimizer_variables, job.directory,
                                       self.args.keep_checkpoints, program.config)
@@ -200,7 +201,7 @@ class Trainer(object):
             self.job.reader.check(self.state['position'])
             if self.state['test_path'] != here['test_path']:
                 print('the dev text is another than before: its best perplexity counts anew')
-                self.state.update(test_path=here['test_path'], best_dev_perplexity=None)
+                self.state.update(test_path=here['test_path'], best_dev_perplexity=None, best_step=None)
         self.state['skipped_steps'] = sorted(set(self.state['skipped_steps'] + skipped))
         self._begin()
 
@@ -296,7 +297,7 @@ class Trainer(object):
         self.run_log.write('dev', state['step'], self.epoch, loss=np.log(found.average), perplexity=found.average,
                            perplexity_fw=found.fw, perplexity_bw=found.bw, seconds=state['seconds'])
         if found.average < (state['best_dev_perplexity'] or np.inf):
-            state['best_dev_perplexity'] = float(found.average)
+            state.update(best_dev_perplexity=float(found.average), best_step=state['step'])
             self.save(best=True)
 
     def save_due(self):
@@ -309,7 +310,7 @@ class Trainer(object):
         parameters = [] if best else self.program.whole.all_parameters()  # evaluate has just pulled them
         self._pull(parameters + self.program.optimizer_variables)
         self._check_parameters()
-        path = self.saver.save(self.state, best)
+        path = self.saver.save(self.state)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
         self.saved_step, self.saved_time = self.state['step'], time.time()
         self.curves.draw()

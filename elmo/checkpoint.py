@@ -13,9 +13,9 @@ A checkpoint is filled beside its place, synced to disk and renamed: it is whole
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
+import itertools
 import os
 import re
-import shutil
 import sys
 
 import paddle.fluid as fluid
@@ -23,11 +23,11 @@ import paddle.fluid as fluid
 import bilm
 from elmo import manifest, schema
 from elmo.arrays import shape_on_disk
-from elmo.files import new_directory, read_json, replacing, write_json
+from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
 from elmo.release import load_vars, save_vars
 from elmo.text import InputError, open_binary
 
-_NAME = re.compile(r'\d{6,}$')
+_NAME = re.compile('[0-9]{6,}$')
 
 
 class SaveError(InputError):
@@ -42,7 +42,7 @@ def steps(directory):
 def _named(directory):
     """Numbers of the directories that are named like a checkpoint, oldest first."""
     return sorted(int(name) for name in os.listdir(directory)
-                  if _NAME.match(name) and os.path.isdir(os.path.join(directory, name)))
+                  if _NAME.match(name) and name == '%06d' % int(name) and os.path.isdir(os.path.join(directory, name)))
 
 
 def _path(directory, step):
@@ -110,25 +110,30 @@ class Saver(object):
         self.directory, self._keep = directory, keep
         _pointed(directory, 'best')
 
-    def save(self, state, best=False):
+    def save(self, state):
         """Saves a checkpoint named after state['step'], and returns its path.
 
         Args:
-            state: dict for train_state.json.
-            best: whether this checkpoint is the best so far.
+            state: dict for train_state.json. Its 'best_step', if any, is the step of the best checkpoint so far.
 
         Raises:
             SaveError: it cannot be written, as on a full disk; the checkpoints before it are as they were.
         """
         path = _path(self.directory, state['step'])
         with resumable():
+            _move_aside(path)
             with new_directory(path, os.path.join(self.directory, '.saving')) as temporary:
                 self._fill(temporary, state)
-            for pointer in ['latest'] + ['best'] * best:
-                with replacing(os.path.join(self.directory, pointer)) as output:
-                    output.write(os.path.basename(path) + '\n')
+            self._point('latest', state['step'])
+            self._point('best', state.get('best_step'))  # at each save, as a run may have ended just before this line
         self._prune(state['step'])
         return path
+
+    def _point(self, pointer, step):
+        """Lets DIR/latest or DIR/best name the checkpoint of a step, if it is there."""
+        if step and os.path.isdir(_path(self.directory, step)):
+            with replacing(os.path.join(self.directory, pointer)) as output:
+                output.write('%06d\n' % step)
 
     def _fill(self, directory, state):
         for target, variables in ((directory, self._program.all_parameters()),
@@ -152,13 +157,22 @@ class Saver(object):
 
 def _remove(path):
     """Deletes a checkpoint. At no time is there half of one under its name."""
-    if os.path.islink(path):  # the user has moved it elsewhere; only the link is of this run
-        os.remove(path)
-        return
     deleted = os.path.join(os.path.dirname(path), '.deleting')
-    shutil.rmtree(deleted, ignore_errors=True)
+    remove_tree(deleted)
     os.rename(path, deleted)
-    shutil.rmtree(deleted)
+    remove_tree(deleted)
+
+
+def _move_aside(path):
+    """Gives another name to what stands in the place of a checkpoint and is none, as it is the user's."""
+    if os.path.lexists(path) and not manifest.read(path):
+        names = ('%s.%d.aside' % (path, number) for number in itertools.count(1))
+        other = next(name for name in names if not os.path.lexists(name))
+        try:
+            os.rename(path, other)
+        except OSError as error:
+            raise InputError('%s: cannot be saved: %s' % (other, error.strerror))
+        print('%s is no checkpoint, and in the place of one: it is now %s' % (path, other))
 
 
 def _pointed(directory, pointer):

@@ -163,7 +163,7 @@ def cluster_of_devices(number):
 
 
 def _die_with(parent):
-    """For a process that is being started, in a session of its own, as Ctrl-C is for trainer 0: it dies with its parent.
+    """For a process that is being started, in a session of its own as Ctrl-C is for trainer 0: it dies with its parent.
 
     Its Watch would end it too, but not while it still waits for the others, where gloo lets no thread run.
     """

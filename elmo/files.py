@@ -104,11 +104,19 @@ def _take_place(temporary, path):
     """Renames a directory to `path`. At no time is there half of a directory under that name."""
     old = temporary + '.old'
     if os.path.isdir(path):
-        shutil.rmtree(old, ignore_errors=True)
+        remove_tree(old)
         os.rename(path, old)
     os.rename(temporary, path)
     sync(os.path.dirname(os.path.abspath(path)))
-    shutil.rmtree(old, ignore_errors=True)
+    remove_tree(old)
+
+
+def remove_tree(path):
+    """Deletes a directory, if it is there. Of a link to one, only the link goes: the user has moved it elsewhere."""
+    if os.path.islink(path):
+        os.remove(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def undo_half_a_replacement(path, temporary):

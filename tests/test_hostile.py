@@ -54,7 +54,7 @@ STATES = [{name: value} for name, values in (
     ('best_dev_perplexity', ['x', float('nan'), float('inf'), -1., True, {}]), ('seconds', ['1', float('nan'), -1.]),
     ('epochs_read', [float('inf'), None, 'x', True]), ('dev_pending', [None, 1, 'x']), ('test_path', [None, 1, []]),
     ('flags', [None, [], {'optim': ['adagrad']}, {'dropout': float('nan')}]), ('position', [None, {}, []]),
-    ('ran_on', [1, [], {}])) for value in values]
+    ('ran_on', [1, [], {}]), ('best_step', [-1, 'x', True, 1.5])) for value in values]
 
 
 def test_a_state_that_no_run_has_saved_is_one_line(corpus, trained, capsys):
@@ -75,7 +75,7 @@ def test_a_state_that_no_run_has_saved_is_one_line(corpus, trained, capsys):
             checkpoint.read_state(str(trained), train.STATE)
         path.write(whole)
     for name in json.loads(whole):
-        if name not in ('ran_on', 'best_dev_perplexity'):  # of these null and nothing are the same
+        if name not in ('ran_on', 'best_dev_perplexity', 'best_step'):  # of these null and nothing are the same
             state = json.loads(whole)
             del state[name]
             path.write(json.dumps(state))

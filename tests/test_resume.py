@@ -335,6 +335,46 @@ def test_only_what_has_our_manifest_is_a_checkpoint(corpus, capsys):
     assert checkpoint.steps(str(directory)) == [5]
 
 
+def test_what_stands_in_the_place_of_a_checkpoint_is_moved_aside(corpus, capsys):
+    directory = corpus.directory.mkdir('checkpoints')
+    directory.mkdir('000001').join('notes').write('mine')
+    directory.join('000002').write('a file')
+    directory.mkdir('0000002').join('notes').write('another name of step 2')
+    run(corpus, max_epoch=2, max_steps=5, save_interval=1, keep_checkpoints=1, dev_interval=1000)
+    kept = [directory.join(*names).read() for names in (('000001.1.aside', 'notes'), ('000002.1.aside',),
+                                                        ('0000002', 'notes'))]
+    assert kept == ['mine', 'a file', 'another name of step 2']
+    assert checkpoint.steps(str(directory)) == [5]
+    assert capsys.readouterr().out.count('is no checkpoint, and in the place of one') == 2
+
+
+def test_the_best_is_named_again_if_the_run_ended_just_before(corpus):
+    """The best checkpoint was in its place, the file that names it was not."""
+    flags = dict(max_epoch=4, dev_interval=4, save_interval=1, keep_checkpoints=1, learning_rate=1e-9)
+    run(corpus, max_steps=4, **flags)
+    best = corpus.directory.join('checkpoints', 'best')
+    assert best.read() == '000004\n'
+    best.remove()
+    run(corpus, max_steps=6, resume=True, **dict(flags, dev_interval=1000))
+    assert best.read() == '000004\n'
+    assert checkpoint.steps(str(corpus.directory.join('checkpoints'))) == [4, 6]
+
+
+def test_a_half_copy_that_was_moved_may_be_replaced_again_and_again(corpus):
+    """Its link is not left under the name of what is deleted next."""
+    flags = dict(max_epoch=3, save_interval=2, dev_interval=1000)
+    directory = corpus.directory.join('checkpoints')
+    run(corpus, max_steps=4, **flags)
+    for number in range(2):
+        moved = corpus.directory.join('moved%d' % number)
+        directory.join('000004').move(moved)
+        moved.join('embedding_para').write('half')
+        directory.join('000004').mksymlinkto(moved)
+        run(corpus, max_steps=4, resume=True, **flags)
+        assert moved.join('embedding_para').read() == 'half' and not os.path.islink(str(directory.join('000004')))
+    assert not [name for name in os.listdir(str(directory)) if name.startswith('.saving')]
+
+
 @pytest.mark.parametrize('damage', ['no manifest', 'an empty manifest', 'half a manifest', 'an empty directory'])
 def test_a_half_copied_checkpoint_is_passed_over(corpus, capsys, damage):
     """By --resume, and by every command that reads."""
