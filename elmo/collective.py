@@ -18,7 +18,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 from bilm import data
-from elmo import distributed, release
+from elmo import clock, distributed, release
 from elmo.text import InputError
 
 RING = 0  # fluid's number of the communicator
@@ -205,7 +205,7 @@ class Started(object):
 
     def failed(self, seconds=0):
         """Which of them ended with an error, its exit code and what it said, as text; '' if none does within a time."""
-        end = time.time() + seconds
+        end = clock.now() + seconds
         while self._processes:
             for number, (process, errors) in enumerate(zip(self._processes, self._errors), 1):
                 if process.poll():
@@ -213,7 +213,7 @@ class Started(object):
                     said = errors.read().decode('utf-8', 'replace').strip() or 'it said nothing'
                     return 'trainer %d died with exit code %d: %s; go on with --resume' % (
                         number, process.returncode, said)
-            if time.time() >= end:
+            if clock.now() >= end:
                 break
             time.sleep(0.1)
         return ''

@@ -8,9 +8,10 @@ import hmac
 import json
 import os
 import socket
-import time
 
 import six
+
+from elmo import clock
 
 KEEPALIVE = {'TCP_KEEPIDLE': 20, 'TCP_KEEPINTVL': 10, 'TCP_KEEPCNT': 3}  # a machine that is gone is noticed after 50 s
 GREETING = 5  # seconds in which the other side must prove that it belongs to the job
@@ -32,10 +33,10 @@ class Connection(object):
 
     def receive(self, seconds=None, longest=LONGEST):
         """The next message; [] if none comes within a time, the connection is closed, or what comes is no message."""
-        deadline = seconds and time.time() + seconds
+        deadline = seconds and clock.now() + seconds
         try:
             while b'\n' not in self._unread and len(self._unread) < longest:
-                self._channel.settimeout(deadline and max(deadline - time.time(), 1e-3))
+                self._channel.settimeout(deadline and max(deadline - clock.now(), 1e-3))
                 received = self._channel.recv(4096)
                 if not received:
                     return []

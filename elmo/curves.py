@@ -3,12 +3,11 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
-import time
 import warnings
 
 import numpy as np
 
-from elmo import runlog
+from elmo import clock, runlog
 from elmo.files import new_file
 from elmo.text import InputError
 
@@ -154,7 +153,7 @@ class Curves(object):
     """Draws curves.png of a run that is going on, if it is wanted. If that fails, a line says why; the run goes on."""
 
     def __init__(self, directory, wanted=True):
-        self._directory, self._wanted, self._drawn = directory, wanted, 0.
+        self._directory, self._wanted, self._drawn = directory, wanted, float('-inf')
 
     def draw(self, last=False):
         """Draws them, unless that was done in the last INTERVAL seconds: it takes half a second.
@@ -162,7 +161,7 @@ class Curves(object):
         Args:
             last: draw them anyway.
         """
-        if not self._wanted or not last and time.time() - self._drawn < INTERVAL:
+        if not self._wanted or not last and clock.now() - self._drawn < INTERVAL:
             return
         try:
             records = runlog.read(self._directory)
@@ -171,4 +170,4 @@ class Curves(object):
         except (ImportError, InputError, EnvironmentError, RuntimeError, ValueError) as error:
             print('%s is not drawn any more: %s: %s' % (NAME, type(error).__name__, error))
             self._wanted = False
-        self._drawn = time.time()
+        self._drawn = clock.now()

@@ -3,7 +3,8 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import sys
-import time
+
+from elmo import clock
 
 
 def duration(seconds):
@@ -24,11 +25,11 @@ class Progress(object):
     def __init__(self, name, total, unit):
         self.name, self.total, self.unit = name, total, unit
         self.bar = sys.stderr.isatty()
-        self.start = self.shown = time.time()
+        self.start = self.shown = clock.now()
 
     def update(self, done):
         """Shows that `done` units are finished. It is cheap enough for every step."""
-        now = time.time()
+        now = clock.now()
         if now - self.shown < (0.2 if self.bar else 10):
             return
         self.shown = now

@@ -12,7 +12,7 @@ import time
 import paddle.fluid as fluid
 from six.moves import _thread
 
-from elmo import cli
+from elmo import cli, clock
 from elmo.connection import GREETING, Connection, examine, introduce, kept_alive
 from elmo.text import InputError
 
@@ -52,7 +52,7 @@ class Watch(object):
         self._step, self._failure = 0, ''  # the step that trainer 0 has begun; why another trainer does not begin it
 
     def __enter__(self):
-        roots, deadline = self.cluster.servers or self.cluster.trainers[:1], time.time() + self._timeout
+        roots, deadline = self.cluster.servers or self.cluster.trainers[:1], clock.now() + self._timeout
         if self.cluster.server or self.cluster.trainers and not self.cluster.trainer_id:
             self._start(self._take_trainers, self._listen(self.cluster.server or roots[0]), deadline)
         else:
@@ -137,7 +137,7 @@ class Watch(object):
                 reason = 'it is not of this job, or has another vocabulary, text or ELMO_SECRET'
             except socket.error as error:
                 reason = error
-            if time.time() > deadline:
+            if clock.now() > deadline:
                 raise InputError('%s did not answer within %d s (%s); start it, and this again'
                                  % (endpoint, self._timeout, reason))
             time.sleep(0.2)
@@ -146,7 +146,7 @@ class Watch(object):
         """Takes the connections of all trainers but this one."""
         while self._wanted:
             problem = self._started.failed()
-            if not problem and time.time() > deadline:
+            if not problem and clock.now() > deadline:
                 problem = '%s: trainer %s did not come within %d s; start all processes again' % (
                     self._name, ', '.join(map(str, sorted(self._wanted))), self._timeout)
             if problem:

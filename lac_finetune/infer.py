@@ -9,10 +9,9 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import os
 import signal
 import sys
-import time
 
 from project import cli
-from elmo import devices, flags
+from elmo import clock, devices, flags
 from elmo.progress import Progress
 from elmo.text import list_inputs, read_blocks
 from lac_finetune import tagger
@@ -39,7 +38,7 @@ def main():
     run = tagger.load(args.model_dir, devices.places(args.use_gpu)[0])
     run.decoder.batch_tokens = args.batch_tokens or run.decoder.batch_tokens
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
-    output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), time.time(), 0, 0
+    output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
     for lines, size in read_blocks(paths, BLOCK):
         for words in run([text for _, text in lines], args.tokenized):
@@ -49,7 +48,7 @@ def main():
         number += len(lines)
         progress.update(size)
     progress.close()
-    seconds = time.time() - start
+    seconds = clock.now() - start
     sys.stderr.write(str('%d lines, %d characters in %.1f s, %d characters/s; %d I without B\n'
                          % (number, characters, seconds, characters / seconds, run.stray)))
 
