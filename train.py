@@ -14,7 +14,7 @@ import paddle.fluid as fluid
 
 import bilm
 from args import FIXED, LATER, SIZES, parse_args
-from elmo import amp, checkpoint, collective, devices, distributed, manifest, progress, rundir, schema
+from elmo import amp, checkpoint, clock, collective, devices, distributed, manifest, progress, rundir, schema
 from elmo.batching import prefetch
 from elmo.connection import random_text
 from elmo.curves import Curves
@@ -23,7 +23,7 @@ from elmo.files import replacing
 from elmo.runlog import RunLog, Window
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError, Vocabulary, list_files
-from elmo.training import TrainingProgram, steps
+from elmo.training import KEPT, TrainingProgram, steps
 from elmo.watch import SECRET, Watch
 from reader import PLACE, BucketedReader
 
@@ -212,7 +212,7 @@ class Trainer(object):
         self.run_log = RunLog(directory, state['step'], self.args.visualdl) if self.first else None
         self.curves = Curves(directory, self.args.curves)
         self.window, self.begun, self.learning_rate = Window(), dict(state), self.args.learning_rate
-        self.saved_step, self.saved_time = state['step'], time.time()
+        self.saved_step, self.saved_time = state['step'], clock.now()
 
     @property
     def epoch(self):
@@ -221,10 +221,10 @@ class Trainer(object):
 
     def batches(self):
         """Yields the batches of an epoch from where the run stands, each with what its step feeds."""
-        self._waiting_since = time.time()
+        self._waiting_since = clock.now()
         for item in prefetch(steps(self.job.reader, self.program, self.state['position'], self.state['step'])):
             yield item
-            self._waiting_since = time.time()  # what came between is no training
+            self._waiting_since = clock.now()  # what came between is no training
 
     def step(self, batch, feed):
         """Trains on a batch, unless it is one to leave out.
@@ -240,7 +240,7 @@ class Trainer(object):
             if not np.isfinite(metrics).all():
                 self._keep(batch, step, metrics)
                 raise NotFinite(step)
-        seconds = time.time() - self._waiting_since
+        seconds = clock.now() - self._waiting_since
         state.update(step=step, position=batch.position, epochs_read=batch.epochs_read,
                      seconds=state['seconds'] + seconds)
         if not left_out:
@@ -285,14 +285,14 @@ class Trainer(object):
 
     def evaluate(self):
         """Evaluates the dev text, and saves a checkpoint if it is the best so far."""
-        start, state = time.time(), self.state
+        start, state = clock.now(), self.state
         state['dev_pending'] = True
         self._pull(self.program.whole.all_parameters())
         with self.stop.at_once():
             found = self.evaluator.evaluate()
         state['dev_pending'] = False
         print('dev epoch %d step %d perplexity %.2f fw %.2f bw %.2f, %d tokens in %.1f s, after %s of training'
-              % (self.epoch, state['step'], found.average, found.fw, found.bw, found.tokens, time.time() - start,
+              % (self.epoch, state['step'], found.average, found.fw, found.bw, found.tokens, clock.now() - start,
                  progress.duration(state['seconds'])))
         self.run_log.write('dev', state['step'], self.epoch, loss=np.log(found.average), perplexity=found.average,
                            perplexity_fw=found.fw, perplexity_bw=found.bw, seconds=state['seconds'])
@@ -301,7 +301,7 @@ class Trainer(object):
             self.save(best=True)
 
     def save_due(self):
-        args, minutes = self.args, (time.time() - self.saved_time) / 60
+        args, minutes = self.args, (clock.now() - self.saved_time) / 60
         due = self.state['step'] % args.save_interval == 0 or 0 < args.save_minutes <= minutes
         return self.first and self.saved_step < self.state['step'] and (due or self.ending())
 
@@ -312,7 +312,7 @@ class Trainer(object):
         self._check_parameters()
         path = self.saver.save(self.state)
         print('saved %s%s' % (path, ', the best so far' if best else ''))
-        self.saved_step, self.saved_time = self.state['step'], time.time()
+        self.saved_step, self.saved_time = self.state['step'], clock.now()
         self.curves.draw()
 
     def _check_parameters(self):
@@ -426,6 +426,7 @@ def train(args):
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
         path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from
         config = job.network_config(path or job.init_from)
+        devices.check_memory(job.places[0], bilm.parameter_shapes(config).values(), 1 + KEPT[args.optim])
         print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
                  config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens))

@@ -21,7 +21,7 @@ import sys
 import paddle.fluid as fluid
 
 import bilm
-from elmo import manifest, schema
+from elmo import devices, manifest, schema
 from elmo.arrays import shape_on_disk
 from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
 from elmo.release import load_vars, save_vars
@@ -254,6 +254,7 @@ def load_parameters(exe, path, program, config, vocabulary):
     InputError if sizes or vocabulary differ, or a file is missing or damaged.
     """
     check_config(path, config, vocabulary)
+    devices.check_memory(exe.place, [parameter.shape for parameter in program.all_parameters()])
     with bilm_errors():
         parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
         manifest.check(path, sorted(parameters))

@@ -18,7 +18,7 @@ import traceback
 
 import six
 
-from elmo import signals
+from elmo import memory, signals
 from elmo.text import InputError
 
 
@@ -171,7 +171,7 @@ def _occupy_standard_streams():
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)  # whoever uses it is told
 
 
 _occupy_standard_streams()
@@ -188,6 +188,7 @@ def run(main, trains=False):
     Args:
         trains: whether main() goes on when nobody reads what it prints, as it saves its work.
     """
+    _occupy_standard_streams()  # again: in Python 2 a module that was being imported had a number of theirs
     errors = Stream(sys.stderr)
     sys.stdout, sys.stderr = Stream(sys.stdout, trains, errors), errors
     for number in (signal.SIGTERM, signals.OF_SCRIPT):
@@ -201,12 +202,29 @@ def run(main, trains=False):
     except KeyboardInterrupt:
         sys.stderr.write(str('interrupted\n'))
         sys.exit(130)
-    except Exception:  # a fault of this program: a report needs all of it
+    except Exception as error:  # a fault of this program: a report needs all of it
+        refuse_want_of_memory(error)
         traceback.print_exc()
         sys.stderr.write(str('%s: this is a fault of the program. Please report it with the lines above, the command, '
                              'Python %s and paddlepaddle %s\n'
                              % (os.path.basename(sys.argv[0]), sys.version.split()[0], paddle_version())))
         sys.exit(1)
+
+
+def refuse_want_of_memory(error):
+    """One line on stderr and exit code 2 if an exception comes of a want of memory."""
+    said = memory.want(error)
+    if said:
+        fail('not enough memory (%s); give a smaller network or batch, or a higher limit (ulimit -v)' % said)
+
+
+def _tell_what_was_raised(kind, error, trace):
+    """For what is raised before run(), while modules are imported."""
+    refuse_want_of_memory(error)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _tell_what_was_raised
 
 
 def paddle_version():

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import paddle.fluid as fluid
 
-from elmo import release
+from elmo import memory, release
 from elmo.text import InputError, is_whole_number
 
 THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
@@ -56,6 +56,12 @@ def describe(places, number=1):
     if isinstance(places[0], fluid.CUDAPlace):
         return '%d GPU' % number
     return '%d CPU, MKL_NUM_THREADS=%s' % (number, os.environ.get('MKL_NUM_THREADS'))
+
+
+def check_memory(place, shapes, kept=1):
+    """See memory.check; the memory of a GPU is its own, and fluid tells when it is full."""
+    if not isinstance(place, fluid.CUDAPlace):
+        memory.check(shapes, kept)
 
 
 class Executor(object):

@@ -69,8 +69,9 @@ def _keep_memory():
 
 
 def set_defaults():
-    """Sets the variables that the user has not set, and hides a warning. Call it before fluid is imported."""
+    """Sets the variables that the user has not set, and hides warnings. Call it before fluid is imported."""
     warnings.filterwarnings('ignore', 'You are using GPU version Paddle', UserWarning)  # on a machine without a GPU
+    warnings.filterwarnings('ignore', 'The following exception is not an EOF exception', UserWarning)  # it is told
     _keep_memory()
     for name, value in defaults(os.environ, _cores(), _read('/proc/cpuinfo')).items():
         os.environ.setdefault(str(name), str(value))

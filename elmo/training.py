@@ -10,6 +10,8 @@ from bilm import data, ops
 from elmo import amp, checkpoint, collective, devices, distributed
 from elmo.sampling import LogUniformSampler
 
+# How many numbers each optimizer keeps for one of a parameter.
+KEPT = {'adagrad': 1, 'sgd': 0, 'adam': 2, 'rmsprop': 3}
 OPTIMIZERS = {
     # The accumulators start at 1 as in the TensorFlow reference. From 0, the first update of each parameter would be as
     # large as the learning rate.

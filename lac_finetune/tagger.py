@@ -16,7 +16,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import bilm
-from elmo import checkpoint, manifest, schema
+from elmo import checkpoint, devices, manifest, schema
 from elmo.arrays import shape_on_disk
 from elmo.batching import batches_of_pieces, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
@@ -109,7 +109,9 @@ def load(directory, place):
     check_sizes(directory, settings['sizes'])
     # The network is built here: a saved program could do anything.
     decoder = Decoder(fluid.Executor(place), settings['sizes'], None, settings['batch_tokens'], settings['max_length'])
-    checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, decoder.program.all_parameters())
+    parameters = decoder.program.all_parameters()
+    devices.check_memory(place, [parameter.shape for parameter in parameters])
+    checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, parameters)
     return Tagger(decoder, Units(vocabulary), labels)
 
 

@@ -10,13 +10,12 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import os
 import shutil
-import time
 
 from project import cli
 import numpy as np
 import paddle.fluid as fluid
 
-from elmo import checkpoint, curves, devices, flags, release, rundir, runlog, schema
+from elmo import checkpoint, clock, curves, devices, flags, release, rundir, runlog, schema
 from elmo.batching import cut, length_buckets, prefetch
 from elmo.files import replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
@@ -225,6 +224,7 @@ class Trainer(object):
         """The training program and what runs it, with initial values in the scope."""
         self.program, startup, loss, self.optimizer_variables = training_program(self.sizes, self.labels, self.args)
         self.exe = fluid.Executor(self.job.place)
+        devices.check_memory(self.job.place, [parameter.shape for parameter in self.program.all_parameters()])
         self.exe.run(startup)
         self.loss = loss.name
         self.executor = devices.Executor(self.program, [self.job.place], loss.name)
@@ -271,11 +271,11 @@ class Trainer(object):
         """Trains an epoch, with a log line every log_interval steps; returns the number of the last step."""
         args, step, epoch = self.args, self.state['step'], self.state['epoch'] + 1
         total = args.max_epoch * len(length_buckets(self.lengths, args.batch_tokens))
-        window, start = runlog.Window(), time.time()
+        window, start = runlog.Window(), clock.now()
         for feed in prefetch(self.batches()):
             loss = self.executor.run([self.loss], [feed])[0]
-            window.add(feed['word'].shape()[0], loss, time.time() - start)
-            step, start = step + 1, time.time()
+            window.add(feed['word'].shape()[0], loss, clock.now() - start)
+            step, start = step + 1, clock.now()
             if step % args.log_interval == 0:
                 print('epoch %d step %d/%d loss %.4f, learning rate %.6f, %d units/s, %s left'
                       % (epoch, step, total, window.loss, self.state['learning_rate'], window.tokens_per_second,
@@ -330,13 +330,13 @@ def fit(trainer, stop):
     while not trainer.finished():
         try:
             with stop.at_once():
-                step, start = trainer.train_epoch(), time.time()
+                step, start = trainer.train_epoch(), clock.now()
                 score = trainer.evaluate()
         except Stopped:
             print('stopped by %s; to go on after epoch %d: the same command with --resume'
                   % (stop.requested, trainer.state['epoch']))
             return False
-        trainer.end_epoch(step, score, time.time() - start)
+        trainer.end_epoch(step, score, clock.now() - start)
     trainer.curves.draw(last=True)
     if trainer.state['epoch'] < trainer.args.max_epoch:
         print('stopped: %d epochs without a better dev F1' % trainer.args.patience)
