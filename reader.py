@@ -173,7 +173,7 @@ class BucketedReader(object):
                 raise InputError('%s: has changed since the run began, from %d to %d bytes; start a new run, or put '
                                  'the old text back and go on with --resume' % (path, self.sizes[file], size))
             handle.seek(position['offset'])
-            for line in byte_lines(handle):
+            for line in byte_lines(handle, path):
                 position['offset'] += len(line)
                 position['line'] += 1
                 self._add(line, file, position['line'], sentences)

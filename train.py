@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import sys
-import time
 
 from elmo import cli  # elmo comes before fluid: it sets what fluid reads from the environment
 import numpy as np

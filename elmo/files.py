@@ -21,16 +21,18 @@ def new_file(path):
 
     A symbolic link is followed. What is no file on a disk, such as a pipe or /dev/stdout, is written to as it is.
 
-    InputError if it cannot be written; then what was there stays.
+    InputError if it cannot be written, or what is read for it cannot be read; then what was there stays.
     """
     temporary = None
     try:
         if _is_stream(path):
-            yield path
+            with _errors_of_others(path):
+                yield path
             return
         target = os.path.realpath(path)
         temporary = _fresh(target, _make_file)
-        yield temporary
+        with _errors_of_others(temporary):
+            yield temporary
         sync(temporary)
         os.rename(temporary, target)
         sync(os.path.dirname(target))
@@ -39,6 +41,18 @@ def new_file(path):
     finally:
         if temporary and os.path.exists(temporary):
             os.remove(temporary)
+
+
+@contextlib.contextmanager
+def _errors_of_others(path):
+    """For what is done while `path` is filled: turns an error of a file elsewhere into an InputError that names it."""
+    try:
+        yield
+    except EnvironmentError as error:
+        name = getattr(error, 'filename2', None) or error.filename  # of a copy, the second one is the new file
+        if name and not six.ensure_text(name).startswith(path):
+            raise InputError('%s: cannot be read: %s' % (six.ensure_text(name), error.strerror))
+        raise
 
 
 def _is_stream(path):
@@ -87,7 +101,8 @@ def new_directory(path, temporary=None):
             os.makedirs(temporary)
         else:
             temporary = _fresh(path, os.makedirs)
-        yield temporary
+        with _errors_of_others(temporary):
+            yield temporary
         for parent, _, names in os.walk(temporary):
             for name in names + ['.']:
                 sync(os.path.join(parent, name))

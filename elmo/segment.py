@@ -12,6 +12,7 @@ from elmo.text import InputError
 HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
 HALF_WIDTH[0x3000] = 0x20
 
+CUT = '_Tokenizer__cut_DAG_NO_HMM'  # jieba's own name of a method that is private to it
 _CHARACTERS = 10000  # cut at a time, so that memory is bounded; no sentence is longer
 
 
@@ -23,7 +24,7 @@ class Segmenter(object):
             None: jieba's own dictionary.
 
     Raises:
-        InputError: jieba is not installed, or there is no word.
+        InputError: jieba is not installed, or not as it is needed here; or there is no word.
     """
 
     def __init__(self, words=None):
@@ -33,7 +34,11 @@ class Segmenter(object):
                 import jieba  # here, as nothing else needs it
         except ImportError:
             raise InputError('jieba is not installed: python -m pip install jieba==0.42.1')
-        self._tokenizer = jieba.Tokenizer()
+        tokenizer = getattr(jieba, 'Tokenizer', None)
+        if not all(hasattr(tokenizer, name) for name in (CUT, 'gen_pfdict', 'get_dict_file')):
+            version = getattr(jieba, '__version__', 'of an unknown version')
+            raise InputError('jieba %s cannot be used here: python -m pip install jieba==0.42.1' % version)
+        self._tokenizer = tokenizer()
         dictionary = self._tokenizer.get_dict_file()
         if words is not None:
             if not words:
@@ -47,7 +52,7 @@ class Segmenter(object):
     def __call__(self, text):
         """The tokens of a text, a list. Joined they are the text without its white space."""
         # jieba.cut looks up letters, digits and Chinese characters alone. It would not find …… or 20％.
-        cut, tokens = self._tokenizer._Tokenizer__cut_DAG_NO_HMM, []
+        cut, tokens = getattr(self._tokenizer, CUT), []
         for part in text.split():
             for _, piece in pieces(part, _CHARACTERS):
                 for token in cut(piece):

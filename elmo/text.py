@@ -20,7 +20,7 @@ class InputError(Exception):
 def list_files(pattern):
     """The files that `pattern` names: one file, all files in a directory, or the matches of a glob, sorted.
 
-    Leaves out the hidden files of a directory. InputError if there is no file.
+    Leaves out the hidden files of a directory. InputError if there is no file, or a link leads nowhere.
     """
     if os.path.isdir(pattern):
         paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if not name.startswith('.')]
@@ -29,6 +29,9 @@ def list_files(pattern):
     paths = sorted(path for path in paths if not os.path.isdir(path))
     if not paths:
         raise InputError('%s: no file matches; name a file, a directory or a glob in quotes' % pattern)
+    for path in paths:
+        if os.path.islink(path) and not os.path.exists(path):
+            raise InputError('%s: cannot be read: it is a link to %s, which is not there' % (path, os.readlink(path)))
     return paths
 
 
@@ -39,15 +42,28 @@ def list_inputs(names):
 
 def open_binary(path):
     """Opens a file for reading bytes, '-' being standard input; InputError if that is not possible."""
+    if path == '-':
+        try:
+            os.read(0, 0)
+        except EnvironmentError:
+            raise InputError('standard input is closed, or cannot be read; name a file, or give it a text')
+        return io.open(0, 'rb', closefd=False)
     try:
-        return io.open(0, 'rb', closefd=False) if path == '-' else io.open(path, 'rb')
+        return io.open(path, 'rb')
     except EnvironmentError as error:
         raise InputError('%s: cannot be read: %s' % (path, error.strerror))
 
 
-def byte_lines(handle):
-    """The lines of a binary file as bytes. Of a line that is too long only its beginning, which decode_line refuses."""
-    return iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b'')
+def byte_lines(handle, path):
+    """Yields the lines of a binary file as bytes; InputError, which names `path`, if it cannot be read.
+
+    Of a line that is too long it yields only the beginning, which decode_line refuses.
+    """
+    try:
+        for line in iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b''):
+            yield line
+    except EnvironmentError as error:
+        raise InputError('%s: cannot be read: %s' % (path, error.strerror))
 
 
 def decode_line(line, path, number):
@@ -70,7 +86,7 @@ def read_lines(path):
     """Yields (file:line, text, bytes) of each line of a file, '-' being standard input; InputError for a bad line."""
     name = 'stdin' if path == '-' else path
     with open_binary(path) as handle:
-        for number, line in enumerate(byte_lines(handle), 1):
+        for number, line in enumerate(byte_lines(handle, name), 1):
             yield '%s:%d' % (name, number), decode_line(line, name, number), len(line)
 
 

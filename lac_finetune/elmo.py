@@ -14,6 +14,13 @@ from elmo.text import InputError
 from lac_finetune import network
 
 
+def _temporary_file(directory):
+    try:
+        return tempfile.TemporaryFile(dir=directory)
+    except EnvironmentError as error:
+        raise InputError('%s: cannot be written: %s' % (directory, error.strerror))
+
+
 class ElmoLayers(object):
     """The layers 0..L of sentences. A temporary file keeps them as float16 until the process ends.
 
@@ -25,7 +32,7 @@ class ElmoLayers(object):
 
     def __init__(self, place, config, directory):
         self._place, self._width, self._directory = place, network.elmo_width(config), directory
-        self._file, self._starts = tempfile.TemporaryFile(dir=directory), {}  # {ids of a sentence: its place}
+        self._file, self._starts = _temporary_file(directory), {}  # {ids of a sentence: its place}
         program = fluid.Program()
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
             self._layers = network.elmo_layers(network.word_data(), config).name
@@ -59,6 +66,7 @@ class ElmoLayers(object):
         start = self._file.tell()
         try:
             self._file.write(np.array(layers).astype('float16').tobytes())
+            self._file.flush()  # else a full disk shows where the layers are read
         except EnvironmentError as error:
             raise InputError('%s: cannot hold ELMo\'s layers of the sentences, %d MB so far: %s; give a --save_dir on '
                              'another disk' % (self._directory, start >> 20, error.strerror))

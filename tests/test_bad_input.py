@@ -87,7 +87,7 @@ def test_glob_without_a_match_and_empty_directory(corpus, capsys):
 def test_an_unreadable_file_among_others(corpus, capsys):
     path = str(corpus.directory.join('train', 'link'))
     os.symlink('nowhere', path)
-    assert path + ': cannot be read' in refused_training(corpus, capsys)
+    assert path + ': cannot be read: it is a link to nowhere' in refused_training(corpus, capsys)
 
 
 def test_vocabulary(corpus, capsys):

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
+import resource
 import stat
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from project import ROOT
 from helpers import run_command
+from elmo import rundir
 from elmo.files import new_directory, replacing
 from elmo.text import InputError
 
@@ -76,6 +78,38 @@ def test_a_failure_leaves_what_was_there(tmpdir):
     with pytest.raises(InputError) as error:
         write(path)
     assert 'out: cannot be written: Is a directory' in str(error.value) and path.check(dir=True)
+
+
+def test_an_error_of_another_file_names_it(tmpdir):
+    for make in (replacing, new_directory):
+        path = str(tmpdir.join('out'))
+        with pytest.raises(InputError) as error:
+            with make(path):
+                open(str(tmpdir.join('source')))
+        assert str(error.value).endswith('source: cannot be read: No such file or directory')
+        with pytest.raises(InputError) as error:
+            with make(path) as output:
+                open(os.path.join(getattr(output, 'name', output), 'part', 'x'), 'w')
+        assert 'out: cannot be ' in str(error.value) and 'read' not in str(error.value)
+        assert not tmpdir.listdir()
+
+
+def test_the_lock_on_a_full_disk(tmpdir):
+    code = ("import sys; from elmo import cli, rundir\n"
+            "def main():\n  with rundir.locked(sys.argv[1]): print('locked')\ncli.run(main)")
+    found, output, errors = run_command(
+        [sys.executable, '-c', code, str(tmpdir)], cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert (found, output, errors.count('\n')) == (2, '', 1)
+    assert '--save_dir %s: cannot be written: File too large' % tmpdir in errors
+
+
+def test_a_lock_that_cannot_be_opened(tmpdir):
+    tmpdir.mkdir('.lock')
+    with pytest.raises(InputError) as error:
+        with rundir.locked(str(tmpdir)):
+            pass
+    assert 'cannot be written: Is a directory' in str(error.value)
 
 
 def test_a_directory_of_the_users_beside_it_stays(tmpdir):

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -346,3 +347,15 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     task.join('model').rename(task.join('model.resume', '.model.old'))  # as after a kill between two renames
     run(task, resume=True, **changed)
     assert settings(task.join('model'))['test_f1'] and not task.join('model.resume').check()
+
+
+def test_a_full_disk_under_the_layers_of_elmo(task):
+    """Also where the disk is full only when a buffer is written, later."""
+    for size in (100, 5000):
+        code, _, errors = run_command(
+            [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py')] + tagger_flags(task), preexec_fn=lambda:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+        lines = [line for line in errors.splitlines() if 'error' in line.lower()]
+        assert code == 2 and len(lines) == 1 and 'File too large' in lines[0], errors
+        assert size < 5000 or "cannot hold ELMo's layers" in lines[0]
+        shutil.rmtree(str(task.join('model.resume')))

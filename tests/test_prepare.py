@@ -371,3 +371,11 @@ def test_segment_without_jieba(tmpdir, monkeypatch):
     with pytest.raises(InputError) as error:
         prepare.Segmenter()
     assert 'pip install jieba' in str(error.value)
+
+
+@pytest.mark.parametrize('attributes', [{}, {'Tokenizer': object}])
+def test_another_jieba(tmpdir, monkeypatch, attributes):
+    monkeypatch.setitem(sys.modules, str('jieba'), type(str('jieba'), (), dict(attributes, __version__='0.3')))
+    with pytest.raises(InputError) as error:
+        prepare.Segmenter(['好'])
+    assert str(error.value) == 'jieba 0.3 cannot be used here: python -m pip install jieba==0.42.1'
