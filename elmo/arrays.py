@@ -29,13 +29,60 @@ def npz(path):
         yield write
 
 
+class _FileOfHdf5(io.FileIO):
+    """A file for HDF5, which crashes where a write fails. It keeps the first error, and drops what comes after it."""
+
+    error = None
+
+    def _keep_error(self, function, *args):
+        if not self.error:
+            try:
+                return function(*args)
+            except EnvironmentError as error:
+                self.error = error
+
+    def write(self, data):
+        data, done = memoryview(data), 0
+        while done < len(data) and not self.error:
+            done += self._keep_error(super(_FileOfHdf5, self).write, data[done:]) or 0
+        return len(data)
+
+    def truncate(self, size=None):
+        self._keep_error(super(_FileOfHdf5, self).truncate, size)
+        return size
+
+    def check(self):
+        if self.error:
+            raise self.error
+
+
 @contextlib.contextmanager
 def hdf5(path):
-    """Yields a function of (key, array) that writes an array [layers, tokens, D] or [tokens, D] as a dataset of three
-    dimensions.
+    """Yields a function of (key, array) that writes an array, perhaps one on disk, as a dataset.
+
+    EnvironmentError if that is not possible, as on a full disk.
     """
-    with import_h5py().File(path, 'w') as output:
-        yield lambda key, array: output.create_dataset(key, data=array if array.ndim == 3 else array[None])
+    h5py = import_h5py()
+    with _FileOfHdf5(path, 'w+') as target:
+        target.seek(0)  # not possible in a pipe
+        try:
+            with h5py.File(target, 'w') as output:
+                def write(key, array):
+                    dataset = output.create_dataset(key, array.shape, array.dtype)
+                    for start in range(0, array.shape[0], ROWS):
+                        dataset[start:start + ROWS] = array[start:start + ROWS]
+                        target.check()
+
+                yield write
+        finally:
+            target.check()  # it says more than what HDF5 makes of it
+
+
+@contextlib.contextmanager
+def hdf5_of_vectors(path):
+    """As hdf5, for arrays [layers, tokens, D] or [tokens, D]; each dataset has three dimensions."""
+    with hdf5(path) as write:
+        yield lambda key, array: write(key, array if array.ndim == 3 else array[None])
 
 
 def import_h5py():

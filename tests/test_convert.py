@@ -5,12 +5,15 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import io
 import json
 import os
+import resource
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
-from helpers import parameters, refused, run, same, write_lines
+from project import ROOT
+from helpers import parameters, refused, run, run_command, same, write_lines
 import bilm
 from elmo import arrays, checkpoint
 from elmo.embedder import Embedder
@@ -161,3 +164,62 @@ def test_bad_input(trained, capsys, monkeypatch):
     assert 'weights.hdf5: not the weights' in line('from_bilm', directory, back)
     with pytest.raises(InputError):
         arrays.open_parameter(str(options))
+
+
+CELL = 'RNN_0/RNN/MultiRNNCell/Cell1/LSTMCell'
+
+
+def replace(source, name, **dataset):
+    del source[name]
+    source.create_dataset(name, **dataset)
+
+
+@pytest.mark.parametrize('change', [
+    lambda source: source.pop('RNN_1'),
+    lambda source: replace(source, CELL, data=1.),
+    lambda source: (source.pop('embedding'), source.create_group('embedding')),
+    lambda source: replace(source, 'embedding', data=1.),
+    lambda source: replace(source, 'embedding', shape=(2 ** 40, 4), chunks=(9, 4), dtype='float32'),
+    lambda source: replace(source, 'embedding', data=[[b'a'] * 4] * 20),
+    lambda source: replace(source, CELL + '/B', data=[{}, b'x'][1:] * 24),
+    lambda source: replace(source, 'softmax/W', shape=(20, 4), dtype=[(str('a'), 'f4')]),
+    lambda source: replace(source, 'softmax', data=1.),
+    lambda source: source.__setitem__('loop', h5py.SoftLink('/loop')) or source.pop('embedding') is None or
+    source.__setitem__('embedding', h5py.SoftLink('/loop'))])
+def test_weights_that_are_none(trained, capsys, monkeypatch, change):
+    ours, directory, back = paths(trained)
+    convert.to_bilm(ours, directory)
+    with h5py.File(os.path.join(directory, 'weights.hdf5'), 'r+') as source:
+        change(source)
+    monkeypatch.setattr('sys.argv', ['convert.py', 'from_bilm', directory, back])
+    assert directory in refused(capsys, convert.main)
+    assert not [name for name in os.listdir(str(trained.directory)) if name.startswith('back')]
+
+
+def test_weights_that_are_damaged(trained, capsys, monkeypatch):
+    """Chunks with a checksum: what is damaged shows where it is read, when the target is begun."""
+    ours, directory, back = paths(trained)
+    convert.to_bilm(ours, directory)
+    path = os.path.join(directory, 'weights.hdf5')
+    with h5py.File(path, 'r+') as source:
+        array = source['embedding'][...]
+        replace(source, 'embedding', data=array, chunks=array.shape, fletcher32=True)
+    with io.open(path, 'rb') as source:
+        content = source.read()
+    assert content.count(array.tobytes()) >= 1
+    with io.open(path, 'wb') as output:
+        output.write(content.replace(array.tobytes(), (array + 1).tobytes()))
+    monkeypatch.setattr('sys.argv', ['convert.py', 'from_bilm', directory, back])
+    assert 'weights.hdf5: not the weights' in refused(capsys, convert.main)
+    assert not [name for name in os.listdir(str(trained.directory)) if name.startswith('back')]
+
+
+@pytest.mark.parametrize('arguments, size', [
+    (['to_bilm', 'tf'], 100), (['to_bilm', 'tf'], 700), (['to_npz', 'x.npz'], 700)])
+def test_a_full_disk(trained, arguments, size):
+    target = str(trained.directory.join(arguments[1]))
+    code, output, errors = run_command(
+        [sys.executable, os.path.join(ROOT, 'tools', 'convert.py'), arguments[0], paths(trained)[0], target],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    assert code == 2 and errors.count('\n') == 1 and 'cannot be written: File too large' in errors, errors[-300:]
+    assert not output and not (os.path.exists(target) and os.listdir(target))

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import io
 import os
+import resource
 import sys
 
 import h5py
@@ -163,3 +164,46 @@ def test_nearest_words_in_context(trained, same):
         assert words == dict(placed)[place].split() and (not same or words[position] == '词1')
     with pytest.raises(InputError):
         neighbours.nearest(embedder, sentence, '词5', blocks, 6)
+
+
+def limit_files(size):
+    """For preexec_fn: a longer file cannot be written, as on a full disk; Python ignores the signal that comes too."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize('name', ['vectors.h5', 'vectors.npz'])
+@pytest.mark.parametrize('size', [100, 500, 9000])
+def test_a_full_disk(trained, name, size):
+    text = write_lines(trained.directory.join('text.txt'), LINES * 20)
+    before = os.listdir(str(trained.directory))
+    code, output, errors = command(trained, text, '--output', str(trained.directory.join(name)),
+                                   preexec_fn=limit_files(size))
+    assert (code, len(errors)) == (2, 1) and name + ': cannot be written: File too large' in errors[0], errors[-3:]
+    assert not output and os.listdir(str(trained.directory)) == before
+
+
+def test_hdf5_into_a_pipe(trained):
+    path = str(trained.directory.join('vectors.h5'))
+    os.mkfifo(path)
+    code, _, errors = command(trained, trained.test_path, '--output', path)
+    assert (code, len(errors)) == (2, 1) and 'vectors.h5: cannot be written: Illegal seek' in errors[0], errors
+
+
+def test_it_is_told_what_cannot_be_read(trained):
+    """Linux has files that can be opened, and then not read."""
+    code, _, errors = command(trained, '/proc/self/mem', '--output', str(trained.directory.join('vectors.npz')))
+    assert (code, len(errors)) == (2, 1)
+    assert errors[0].endswith('error: /proc/self/mem: cannot be read: Input/output error')
+
+
+@pytest.mark.parametrize('redirection', ['<&-', '0>/dev/null'])
+@pytest.mark.parametrize('script', ['tools/embed.py', 'data/prepare.py'])
+def test_standard_input_is_closed(trained, script, redirection):
+    if script == 'tools/embed.py':
+        more = ['--checkpoint', str(trained.directory.join('checkpoints')), '--vocab_path', trained.vocab_path,
+                '--use_gpu', 'False', '--output', str(trained.directory.join('vectors.npz'))]
+    else:
+        more = ['--output', str(trained.directory.join('out'))]
+    code, _, errors = run_command(['sh', '-c', 'timeout -s KILL 60 "$0" "$@" ' + redirection, sys.executable,
+                                   os.path.join(ROOT, script), '-'] + more)
+    assert code == 2 and errors.count('\n') == 1 and 'standard input is closed' in errors, errors

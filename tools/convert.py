@@ -12,6 +12,7 @@ and it adds 1 to the stored bias of its forget gates. Large parameters are copie
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
 import os
 
 from project import cli
@@ -19,7 +20,7 @@ import numpy as np
 
 import bilm
 from elmo import checkpoint, manifest
-from elmo.arrays import ROWS, import_h5py, npz, open_parameter, write_parameter
+from elmo.arrays import ROWS, hdf5, import_h5py, npz, open_parameter, write_parameter
 from elmo.files import new_directory, new_file, read_json, write_json
 from elmo.text import InputError, Vocabulary
 
@@ -53,28 +54,27 @@ def cells(config):
 def to_bilm(path, directory):
     """Makes a directory with weights.hdf5 and options.json of a checkpoint."""
     path = checkpoint.find(path)
-    config, h5py = checkpoint.read_config(path), import_h5py()
+    config = checkpoint.read_config(path)
     manifest.check(path)
     if not os.path.isdir(directory):
-        os.makedirs(directory)
+        try:
+            os.makedirs(directory)
+        except EnvironmentError as error:
+            raise InputError('%s: cannot be written: %s' % (directory, error.strerror))
 
     def parameter(name):
         return open_parameter(os.path.join(path, name))
 
-    with new_file(os.path.join(directory, 'weights.hdf5')) as temporary, \
-            h5py.File(temporary, 'w') as output:
+    with new_file(os.path.join(directory, 'weights.hdf5')) as temporary, hdf5(temporary) as write:
         for cell, gate, prefix in cells(config):
             weights = np.concatenate([parameter(gate), parameter(prefix + '.w_0')])
-            output[cell + '/W_0'] = swap_gates(weights)
-            output[cell + '/B'] = with_forget_bias(swap_gates(parameter(prefix + '.b_0')[0]), -1)
-            output[cell + '/W_P_0'] = parameter(prefix + '.w_1')
+            write(cell + '/W_0', swap_gates(weights))
+            write(cell + '/B', with_forget_bias(swap_gates(parameter(prefix + '.b_0')[0]), -1))
+            write(cell + '/W_P_0', parameter(prefix + '.w_1'))
         for name, target in (('embedding_para', 'embedding'), ('softmax_weight', 'softmax/W'),
                              ('softmax_bias', 'softmax/b')):
             if os.path.exists(os.path.join(path, name)):  # an encoder alone has no softmax
-                array = parameter(name)
-                dataset = output.create_dataset(target, array.shape, dtype='float32')
-                for start in range(0, array.shape[0], ROWS):
-                    dataset[start:start + ROWS] = array[start:start + ROWS]
+                write(target, parameter(name))
     write_json(os.path.join(directory, 'options.json'), {
         'bidirectional': True, 'n_tokens_vocab': config['vocab_size'],
         'lstm': {'dim': config['hidden_size'], 'projection_dim': config['embed_size'],
@@ -96,6 +96,26 @@ def read_options(directory):
         ('cell_clip', 'cell_clip'), ('proj_clip', 'proj_clip'))}
 
 
+@contextlib.contextmanager
+def hdf5_errors(path):
+    """Turns what h5py raises where it reads a damaged file into an InputError."""
+    try:
+        yield
+    except (EnvironmentError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError('%s: not the weights of a biLM with token input as bilm-tf dumps them: %s' % (path, error))
+
+
+class _Weight(object):
+    """A dataset of an HDF5 file, float32 [rows, …] or another kind of numbers; InputError where it cannot be read."""
+
+    def __init__(self, source, name):
+        self._array, self._path, self.shape = source[name], source.filename, source[name].shape
+
+    def __getitem__(self, part):
+        with hdf5_errors(self._path):
+            return self._array[part].astype('float32')
+
+
 def check_weights(source, config, path):
     """InputError unless an open HDF5 file has all weights of a biLM with token input, with the sizes of the config."""
     embed_size, gates = config['embed_size'], 4 * config['hidden_size']
@@ -106,7 +126,11 @@ def check_weights(source, config, path):
     if 'softmax' in source:
         shapes.update({'softmax/W': shapes['embedding'], 'softmax/b': (config['vocab_size'],)})
     for name, shape in sorted(shapes.items()):
-        found = getattr(source.get(name), 'shape', None)
+        weight = source.get(name)
+        found, kind = getattr(weight, 'shape', None), getattr(getattr(weight, 'dtype', None), 'kind', 'f')
+        if kind != 'f':
+            raise InputError('%s: not the weights of a biLM with token input as bilm-tf dumps them: %s holds %s'
+                             % (path, name, weight.dtype))
         if found != shape:
             raise InputError('%s: %s has shape %s, needed is %s; take weights and options that belong together'
                              % (path, name, list(found or []), list(shape)))
@@ -116,18 +140,18 @@ def from_bilm(directory, path, bos_id, eos_id):
     """Makes a checkpoint from weights.hdf5 and options.json; bos_id and eos_id are the rows of <S> and </S>."""
     h5py, weights = import_h5py(), os.path.join(directory, 'weights.hdf5')
     config = read_options(directory)
-    try:
+    with hdf5_errors(weights):
         source = h5py.File(weights, 'r')
-    except EnvironmentError as error:
-        raise InputError('%s: not the weights of a biLM with token input as bilm-tf dumps them: %s' % (weights, error))
     with source:
-        rows = getattr(source.get('embedding'), 'shape', (0,))[0]
+        with hdf5_errors(weights):
+            rows = (getattr(source.get('embedding'), 'shape', None) or (0,))[0]
         config.update(vocab_size=rows, bos_id=bos_id, eos_id=eos_id)
         problem = bilm.config_problem(config)
         if problem:
             raise InputError('%s: no biLM that fits here: %s' % (directory, problem))
         config.update(cell_clip=float(config['cell_clip']), proj_clip=float(config['proj_clip']))
-        check_weights(source, config, weights)
+        with hdf5_errors(weights):
+            check_weights(source, config, weights)
         with new_directory(path) as temporary:
             write_parameters(source, config, temporary)
             write_json(os.path.join(temporary, 'bilm.json'), config)
@@ -140,15 +164,15 @@ def write_parameters(source, config, directory):
         write_parameter(os.path.join(directory, name), array)
 
     for cell, gate, prefix in cells(config):
-        both = swap_gates(source[cell + '/W_0'][...])
+        both = swap_gates(_Weight(source, cell + '/W_0')[...])
         write(gate, both[:config['embed_size']])
         write(prefix + '.w_0', both[config['embed_size']:])
-        write(prefix + '.w_1', source[cell + '/W_P_0'])
-        write(prefix + '.b_0', swap_gates(with_forget_bias(source[cell + '/B'][...], 1))[None])
-    write('embedding_para', source['embedding'])
+        write(prefix + '.w_1', _Weight(source, cell + '/W_P_0'))
+        write(prefix + '.b_0', swap_gates(with_forget_bias(_Weight(source, cell + '/B')[...], 1))[None])
+    write('embedding_para', _Weight(source, 'embedding'))
     if 'softmax' in source:
-        write('softmax_weight', source['softmax/W'])
-        write('softmax_bias', source['softmax/b'])
+        write('softmax_weight', _Weight(source, 'softmax/W'))
+        write('softmax_bias', _Weight(source, 'softmax/b'))
 
 
 class _Rows(object):

@@ -12,17 +12,16 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import io
 import os
-import time
 
 from project import cli
-from elmo import arrays, devices, flags
+from elmo import arrays, clock, devices, flags
 from elmo.embedder import LAYERS, Embedder, read_segmented
 from elmo.files import new_file, replacing
 from elmo.progress import Progress
 from elmo.segment import Segmenter
 from elmo.text import BOS, EOS, UNK, Vocabulary, list_inputs
 
-WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5, '.hdf5': arrays.hdf5}
+WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5_of_vectors, '.hdf5': arrays.hdf5_of_vectors}
 
 
 def parse_args():
@@ -58,7 +57,7 @@ def main():
     embedder = Embedder(args.checkpoint, vocabulary, args.layers, args.mix, devices.places(args.use_gpu)[0],
                         args.batch_tokens, args.max_sentence_length)
     cut = Segmenter([word for word in vocabulary.words if word not in (BOS, EOS, UNK)]) if args.raw else None
-    start, number, tokens = time.time(), 0, 0
+    start, number, tokens = clock.now(), 0, 0
     progress = Progress('embedding', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
     writer = WRITERS[os.path.splitext(args.output)[1]]
     with new_file(args.output) as temporary, writer(temporary) as write, (
@@ -71,7 +70,7 @@ def main():
                 number, tokens = number + 1, tokens + len(sentence)
             progress.update(size)
     progress.close()
-    print('%s: %d sentences, %d tokens, %d tokens/s' % (args.output, number, tokens, tokens / (time.time() - start)))
+    print('%s: %d sentences, %d tokens, %d tokens/s' % (args.output, number, tokens, tokens / (clock.now() - start)))
 
 
 if __name__ == '__main__':
