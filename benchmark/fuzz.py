@@ -169,8 +169,33 @@ def readers(root):
         'manifest': ('listed/manifest.json', lambda: manifest.check(at('listed'))),
         'settings': ('model/settings.json', tag),
         'tagger': ('model/', tag),
-        'HDF5': ('tf/', lambda: convert.from_bilm(at('tf'), at('made'), 0, 1)),
+        'HDF5': ('tf/', in_child(lambda: convert.from_bilm(at('tf'), at('made'), 0, 1))),
     }
+
+
+def in_child(function):
+    """The function, called in a process of its own: a damaged file can crash the library of HDF5."""
+    def call():
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                signal.alarm(SECONDS - 1)
+                function()
+                code = 0
+            except InputError:
+                code = 2
+            except Exception:
+                print(traceback.format_exc())
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 2:
+            raise InputError('refused')
+        if status:
+            raise RuntimeError('signal %d, exit code %d' % (status & 127, status >> 8))
+
+    return call
 
 
 def read(function, description):
