@@ -127,11 +127,8 @@ class Job(object):
         source = checkpoint.read_config(path) if path else bilm.PUBLISHED_CONFIG
         given = {name: getattr(self.args, name) for name in SIZES}
         sizes = {name: source[name] if size is None else size for name, size in given.items()}
-        config = dict(sizes, vocab_size=len(self.vocabulary), vocab_sha256=self.vocabulary.sha256,
-                      bos_id=self.vocabulary.bos, eos_id=self.vocabulary.eos)
-        if path:
-            checkpoint.check_config(path, config, self.vocabulary)
-        return config
+        return dict(sizes, vocab_size=len(self.vocabulary), vocab_sha256=self.vocabulary.sha256,
+                    bos_id=self.vocabulary.bos, eos_id=self.vocabulary.eos)
 
     def fixed_flags(self):
         """What a run that is resumed must not change: {name: value}."""
@@ -424,7 +421,10 @@ def train(args):
     job = Job(args)
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
         path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from
-        config = job.network_config(path or job.init_from)
+        start = path or job.init_from
+        config = job.network_config(start)
+        if start:
+            checkpoint.check_config(start, config, job.vocabulary)
         devices.check_memory(job.places[0], bilm.parameter_shapes(config).values(), 1 + KEPT[args.optim])
         print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
