@@ -1,9 +1,10 @@
 # -*- coding: utf-8 -*-
 """Feeds random and mutated files to everything that reads files: each is read, or refused with one line.
 
-Whatever else happens is counted, shown, and makes the exit code 1. A file that takes too long ends the process.
+So is each greeting of a stranger to elmo/watch.py. Whatever else happens is counted, shown, and makes the exit code 1.
+What takes too long ends the process.
 
-    . scripts/env.sh && "$PYTHON" benchmark/fuzz.py [--number 100000] [--random_seed 0]
+    . scripts/env.sh && "$PYTHON" benchmark/fuzz.py [--number 100000] [--greetings 2000] [--random_seed 0]
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -16,6 +17,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import tempfile
 import traceback
 
@@ -26,7 +28,7 @@ import six
 
 import bilm
 from data import prepare
-from elmo import checkpoint, files, manifest, runlog
+from elmo import checkpoint, connection, files, manifest, runlog
 from elmo.arrays import write_parameter
 from elmo.embedder import Embedder
 from elmo.files import write_json
@@ -38,7 +40,7 @@ from reader import BucketedReader
 from tools import convert
 import train
 
-SECONDS = 20  # limit for one file; a longer time is a hang
+SECONDS = 20  # limit for one file or greeting; a longer time is a hang
 MEMORY = 4 << 30  # bytes that the process may have beside what it starts with
 WORDS = ['<S>', '</S>', '<UNK>', '苹果', '打', '行', 'a', 'n-B', 'n-I', 'O', '-', 'ａ', '\u3000', '\u200b', '\ufeff',
          '\u2028', '\x1c', '\x85', '\udc80' if six.PY2 else '\ufffd', '𠮷']
@@ -169,33 +171,8 @@ def readers(root):
         'manifest': ('listed/manifest.json', lambda: manifest.check(at('listed'))),
         'settings': ('model/settings.json', tag),
         'tagger': ('model/', tag),
-        'HDF5': ('tf/', in_child(lambda: convert.from_bilm(at('tf'), at('made'), 0, 1))),
+        'HDF5': ('tf/', lambda: convert.from_bilm(at('tf'), at('made'), 0, 1)),
     }
-
-
-def in_child(function):
-    """The function, called in a process of its own: a damaged file can crash the library of HDF5."""
-    def call():
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                signal.alarm(SECONDS - 1)
-                function()
-                code = 0
-            except InputError:
-                code = 2
-            except Exception:
-                print(traceback.format_exc())
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 2:
-            raise InputError('refused')
-        if status:
-            raise RuntimeError('signal %d, exit code %d' % (status & 127, status >> 8))
-
-    return call
 
 
 def read(function, description):
@@ -211,6 +188,25 @@ def read(function, description):
         return 'other'
     finally:
         signal.alarm(0)
+
+
+def greet(numbers):
+    """A stranger sends what may look like a greeting to either side of one; tells how that ended: refused or other."""
+    here, there = socket.socketpair()
+    content = b''
+    for number in (1, 3):  # of texts in a greeting
+        message = [connection.random_text() for _ in range(number)]
+        as_json = json.dumps(mutated_json(numbers, message) if numbers.random() < 0.5 else message)
+        content += mutated_bytes(numbers, as_json.encode('ascii') + b'\n')
+    there.sendall(content)
+    there.shutdown(socket.SHUT_WR)
+    known, side = [], connection.Connection(here)
+    sides = [lambda: connection.examine(side, 'secret'), lambda: connection.introduce(side, 'secret', 'who')]
+    greeted = numbers.choice(sides)
+    end = read(lambda: known.append(greeted()), 'greeting: %r' % content)
+    here.close()
+    there.close()
+    return 'refused' if end == 'read' and not known[0] else 'other'
 
 
 def bound_memory():
@@ -245,17 +241,20 @@ def main():
     parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--number', type=cli.positive_int, default=100000, help='files')
     parser.add_argument('--random_seed', type=int, default=0, help='of their contents')
+    parser.add_argument('--greetings', type=cli.non_negative_int, default=2000, help='of strangers')
     args, root = parser.parse_args(), tempfile.mkdtemp()
+    numbers = random.Random(args.random_seed)
     try:
-        counts = fuzz(args.number, random.Random(args.random_seed), root)
+        counts = fuzz(args.number, numbers, root)
     finally:
         shutil.rmtree(root)
+    counts.update(('greeting', greet(numbers)) for _ in range(args.greetings))
     ends, totals = ('read', 'refused', 'other'), collections.Counter()
     for name in sorted({name for name, _ in counts}):
         print('%-12s' % name + ','.join(' %6d %s' % (counts[name, end], end) for end in ends))
         totals.update({end: counts[name, end] for end in ends})
     print('%d tried: %s; peak memory %d MB'
-          % (args.number, ', '.join('%d %s' % (totals[end], end) for end in ends),
+          % (sum(totals.values()), ', '.join('%d %s' % (totals[end], end) for end in ends),
              resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
     if totals['other']:
         raise SystemExit(1)

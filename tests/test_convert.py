@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import signal
 import sys
 
 import h5py
@@ -15,7 +16,7 @@ import pytest
 from project import ROOT
 from helpers import parameters, refused, run, run_command, same, write_lines
 import bilm
-from elmo import arrays, checkpoint
+from elmo import arrays, checkpoint, child
 from elmo.embedder import Embedder
 from elmo.text import InputError, Vocabulary
 from numpy_bilm import sigmoid
@@ -223,3 +224,33 @@ def test_a_full_disk(trained, arguments, size):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     assert code == 2 and errors.count('\n') == 1 and 'cannot be written: File too large' in errors, errors[-300:]
     assert not output and not (os.path.exists(target) and os.listdir(target))
+
+
+@pytest.mark.parametrize('error, expected', [(InputError('一 line'), InputError), (ValueError('x'), RuntimeError),
+                                             (SystemExit(0), RuntimeError), (None, type(None))])
+def test_a_call_in_a_child_raises_what_the_child_has_raised(capfd, error, expected):
+    def function():
+        if error:
+            raise error
+
+    raised = None
+    try:
+        child.call(function, 'crashed')
+    except (InputError, RuntimeError) as found:
+        raised = found
+    assert type(raised) is expected
+    assert expected is not InputError or '%s' % raised == '一 line'
+    assert ('ValueError: x' in capfd.readouterr().err) == isinstance(error, ValueError)
+
+
+def test_weights_on_which_hdf5_crashes_are_refused(tmpdir, monkeypatch):
+    def crash(*_):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    directory = tmpdir.mkdir('tf')
+    directory.join('options.json').write(json.dumps({'bidirectional': True, 'lstm': {'use_skip_connections': True}}))
+    monkeypatch.setattr(convert, 'fill_from_bilm', crash)
+    with pytest.raises(InputError) as error:
+        convert.from_bilm(str(directory), str(tmpdir.join('made')), 0, 1)
+    assert 'weights.hdf5: damaged: the library of HDF5 crashes on it' in str(error.value)
+    assert tmpdir.listdir() == [directory]

@@ -19,7 +19,7 @@ from project import cli
 import numpy as np
 
 import bilm
-from elmo import checkpoint, manifest
+from elmo import checkpoint, child, manifest
 from elmo.arrays import ROWS, hdf5, import_h5py, npz, open_parameter, write_parameter
 from elmo.files import new_directory, new_file, read_json, write_json
 from elmo.text import InputError, Vocabulary
@@ -138,24 +138,30 @@ def check_weights(source, config, path):
 
 def from_bilm(directory, path, bos_id, eos_id):
     """Makes a checkpoint from weights.hdf5 and options.json; bos_id and eos_id are the rows of <S> and </S>."""
-    h5py, weights = import_h5py(), os.path.join(directory, 'weights.hdf5')
-    config = read_options(directory)
+    weights, config = os.path.join(directory, 'weights.hdf5'), read_options(directory)
+    with new_directory(path) as temporary:
+        child.call(lambda: fill_from_bilm(directory, weights, dict(config, bos_id=bos_id, eos_id=eos_id), temporary),
+                   '%s: damaged: the library of HDF5 crashes on it; copy it again' % weights)
+
+
+def fill_from_bilm(directory, weights, config, target):
+    """Writes a checkpoint of the weights, an HDF5 file, and the config without vocab_size into a directory."""
+    h5py = import_h5py()
     with hdf5_errors(weights):
         source = h5py.File(weights, 'r')
     with source:
         with hdf5_errors(weights):
             rows = (getattr(source.get('embedding'), 'shape', None) or (0,))[0]
-        config.update(vocab_size=rows, bos_id=bos_id, eos_id=eos_id)
+        config.update(vocab_size=rows)
         problem = bilm.config_problem(config)
         if problem:
             raise InputError('%s: no biLM that fits here: %s' % (directory, problem))
         config.update(cell_clip=float(config['cell_clip']), proj_clip=float(config['proj_clip']))
         with hdf5_errors(weights):
             check_weights(source, config, weights)
-        with new_directory(path) as temporary:
-            write_parameters(source, config, temporary)
-            write_json(os.path.join(temporary, 'bilm.json'), config)
-            manifest.write(temporary)
+        write_parameters(source, config, target)
+        write_json(os.path.join(target, 'bilm.json'), config)
+        manifest.write(target)
 
 
 def write_parameters(source, config, directory):
