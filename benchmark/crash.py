@@ -126,7 +126,7 @@ def half_copy(run):
         whole = [path for path in run.checkpoints() if not run.differences(path)]
     newest = whole[-1]
     spoil(newest, run.numbers)
-    run.spoilt[newest] = contents(newest)
+    run.spoilt[newest].append(contents(newest))
     run.foreign = {path: contents(path) for path in run.foreign}  # a link may lead there
     run.start()
     run.wait_for('passed over: ' + newest)

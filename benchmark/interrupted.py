@@ -2,6 +2,7 @@
 """A run of training that is interrupted and goes on, and what it is compared with: a run never stopped."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import collections
 import glob
 import hashlib
 import io
@@ -18,7 +19,7 @@ from elmo.text import InputError
 
 LIMIT = 120  # seconds for each wait; a longer time is a hang
 # What is another in each run: times, what a signal leaves of an evaluation for later, and the digest of these.
-VARIES = {'train_state.json': ('seconds', 'dev_pending', 'best_dev_perplexity'), 'manifest.json': ('train_state.json',)}
+VARIES = {'train_state.json': ('seconds', 'dev_pending', 'best_dev_perplexity', 'best_step'), 'manifest.json': ('train_state.json',)}
 # What a run writes beside checkpoints. A killed one may leave what was not whole.
 OURS = re.compile(r'(\.lock|\.saving|\.deleting|(latest|best|log\.jsonl|curves\.png)(\.\d+\.\d+\.tmp)?)$')
 
@@ -83,14 +84,14 @@ class Run(object):
         numbers: a random.Random.
         seconds: how long the run never stopped took.
         foreign: {path: contents} of what is not of the run.
-        spoilt: {path: contents} of the checkpoints that were made half copies.
+        spoilt: {path: list of contents} of the checkpoints that were made half copies.
         compared: number of files.
     """
 
     def __init__(self, command, directory, place, seed=0, whole=None):
         self._command, self._directory, self.place, self._whole = command, directory, place, whole
         self.saved, self.numbers, self.seconds = os.path.join(place, 'checkpoints'), random.Random(seed), 0.
-        self.foreign, self.spoilt, self.compared, self._starts = {}, {}, 0, 0
+        self.foreign, self.spoilt, self.compared, self._starts = {}, collections.defaultdict(list), 0, 0
         for path in {directory, place}:
             os.mkdir(path)
 
@@ -175,7 +176,7 @@ class Run(object):
         for path in self.checkpoints() if self._whole else []:
             found = self.differences(path)
             self.compared += len(contents(path))
-            expect(not found or contents(path) == self.spoilt.get(path), '%s: differ: %s' % (path, ' '.join(found)))
+            expect(not found or contents(path) in self.spoilt.get(path, ()), '%s: differ: %s' % (path, ' '.join(found)))
         for path, expected in sorted(self.foreign.items()):
             expect(contents(path) == expected, '%s: is not as it was' % path)
 
@@ -193,10 +194,16 @@ class Run(object):
         for name in its:
             expect(mine[name] == its[name], '%s differs: %s, not %s' % (name, mine[name], its[name]))
         names = {os.path.relpath(path, self.saved).split(os.sep)[0] for path in list(self.foreign) + self.checkpoints()}
-        left = [name for name in os.listdir(self.saved) if name not in names and not OURS.match(name)]
+        left = [name for name in os.listdir(self.saved)
+                if name not in names and not OURS.match(name) and not self._is_moved_aside(name)]
         expect(not left, 'left behind: %s' % ' '.join(left))
         kept = [path for path in self.checkpoints() if path not in self.spoilt]
         expect(len(kept) <= 4, 'more than the newest three and the best are left: %s' % ' '.join(kept))
+
+    def _is_moved_aside(self, name):
+        """Whether it is half a copy that made room for a checkpoint, as it was."""
+        path = os.path.join(self.saved, name)
+        return contents(path) in self.spoilt.get(re.sub(r'\.[0-9]+\.aside$', '', path), ())
 
     def ending(self):
         """{name: value} of what must be the same at the end, beside the checkpoints."""

@@ -5,7 +5,6 @@ A user who has several devices starts one process. It is trainer 0, and starts t
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
-import ctypes
 import os
 import signal
 import socket
@@ -18,11 +17,10 @@ import numpy as np
 import paddle.fluid as fluid
 
 from bilm import data
-from elmo import clock, distributed, release
+from elmo import clock, distributed, release, signals
 from elmo.text import InputError
 
 RING = 0  # fluid's number of the communicator
-PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 SHARED = ('samples',)  # the ids of these lookups are the same in all processes
 
 
@@ -162,17 +160,11 @@ def cluster_of_devices(number):
     return distributed.Cluster('local', 0, number, endpoints, [], None)
 
 
-def _die_with(parent):
-    """For a process that is being started, in a session of its own as Ctrl-C is for trainer 0: it dies with its parent.
-
-    Its Watch would end it too, but not while it still waits for the others, where gloo lets no thread run.
-    """
-    os.setsid()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'prctl'):
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was killed just before
-        os._exit(1)
+def _begin(parent):
+    """The first that a started process does. It dies with its parent."""
+    os.setsid()  # Ctrl-C is for trainer 0
+    # Its Watch would end it too, but not while it still waits for the others, where gloo lets no thread run.
+    signals.end_with(parent, signal.SIGKILL)
 
 
 class Started(object):
@@ -192,7 +184,7 @@ class Started(object):
             environ = {str(name): str(value) for name, value in environ.items()}
             with open(os.devnull, 'r+') as null:
                 self._processes.append(subprocess.Popen(command, env=environ, stdin=null, stdout=null, stderr=errors,
-                                                        preexec_fn=lambda: _die_with(parent)))
+                                                        preexec_fn=lambda: _begin(parent)))
 
     def __enter__(self):
         return self

@@ -17,11 +17,18 @@ PR_SET_PDEATHSIG = 1  # of prctl.h
 
 def end_with_script():
     """Lets the death of the script that has started this process, if one has, count as a signal of it. On Linux."""
-    script, libc = os.environ.pop('ELMO_SCRIPT', None), ctypes.CDLL(None)
-    if script and hasattr(libc, 'prctl'):
-        libc.prctl(PR_SET_PDEATHSIG, int(OF_SCRIPT))
-        if os.getppid() != int(script):  # it was dead before
-            os.kill(os.getpid(), OF_SCRIPT)
+    script = os.environ.pop('ELMO_SCRIPT', None)
+    if script:
+        end_with(int(script), OF_SCRIPT)
+
+
+def end_with(parent, number):
+    """Lets this process get a signal when its parent, the process of this number, dies. On Linux."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'prctl'):
+        libc.prctl(PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:  # it was dead before
+            os.kill(os.getpid(), number)
 
 
 class Stopped(Exception):

@@ -69,7 +69,7 @@ def test_half_a_copy_may_stay_as_it_is_and_not_change(run, seed):
     crash.spoil(path, random.Random(seed))
     with pytest.raises(Failure):
         run.check()
-    run.spoilt[path] = contents(path)
+    run.spoilt[path].append(contents(path))
     run.check()
     write(py.path.local(path).join('more'), 'another')
     with pytest.raises(Failure):
