@@ -19,7 +19,8 @@ from elmo.text import InputError
 
 LIMIT = 120  # seconds for each wait; a longer time is a hang
 # What is another in each run: times, what a signal leaves of an evaluation for later, and the digest of these.
-VARIES = {'train_state.json': ('seconds', 'dev_pending', 'best_dev_perplexity', 'best_step'), 'manifest.json': ('train_state.json',)}
+VARIES = {'train_state.json': ('seconds', 'dev_pending', 'best_dev_perplexity', 'best_step'),
+          'manifest.json': ('train_state.json',)}
 # What a run writes beside checkpoints. A killed one may leave what was not whole.
 OURS = re.compile(r'(\.lock|\.saving|\.deleting|(latest|best|log\.jsonl|curves\.png)(\.\d+\.\d+\.tmp)?)$')
 
