@@ -68,8 +68,9 @@ def _lock(handle, directory):
     except EnvironmentError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             handle.seek(0)
+            holder = handle.read().decode('utf-8', 'replace').strip() or 'another run'
             raise InputError('--save_dir %s: %s writes there; wait for its end, or choose another directory'
-                             % (directory, handle.read().decode('utf-8', 'replace').strip() or 'another run'))
+                             % (directory, holder))
         print('%s: this file system has no locks (%s): let no other run write there' % (directory, error.strerror))
         return
     who = 'process %d on %s, since %s,\n' % (os.getpid(), socket.gethostname(), time.strftime('%Y-%m-%d %H:%M:%S'))
