@@ -12,6 +12,7 @@ import codecs
 import errno
 import io
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -101,6 +102,9 @@ def number(kind, low=None, high=None, above=None, below=None):
 
 positive_int = number(int, low=1)
 non_negative_int = number(int, low=0)
+
+
+MIN_FILES = 64  # with fewer, a failed import is rather a matter of that than of what is installed
 
 
 class NobodyReads(Exception):
@@ -221,6 +225,9 @@ def refuse_want_of_memory(error):
 def _tell_what_was_raised(kind, error, trace):
     """For what is raised before run(), while modules are imported."""
     refuse_want_of_memory(error)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if isinstance(error, ImportError) and 0 <= files < MIN_FILES:  # Python 2 takes an open file for each nested import
+        fail('only %d files may be open (%s); give a higher limit (ulimit -n %d)' % (files, error, MIN_FILES))
     sys.__excepthook__(kind, error, trace)
 
 

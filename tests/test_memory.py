@@ -86,3 +86,21 @@ def test_the_limit_of_the_process_counts():
     found = run_command([sys.executable, '-c', code], cwd=ROOT,
                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
     assert 0 < int(found[1]) <= limit
+
+
+@pytest.mark.parametrize('files, code', [(16, 2), (1000, 1)])
+def test_modules_that_need_more_files_than_may_be_open(files, code):
+    """Python 2 cannot load fluid with 16; Python 3 can."""
+    found, _, errors = run_command(
+        [sys.executable, '-c', 'import elmo.cli; raise ImportError("x")'], cwd=ROOT,
+        close_fds=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
+    assert found == code and ('only 16 files may be open (x)' in errors) == (code == 2), errors
+
+
+def test_16_open_files_are_enough_or_told(corpus):
+    command = [sys.executable, 'train.py'] + corpus.flags(max_steps=1)
+    found, output, errors = run_command(
+        command, cwd=ROOT, close_fds=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16)))
+    assert 'finished' in output if found == 0 else found == 2 and 'only 16 files may be open' in errors, errors
