@@ -80,7 +80,10 @@ def fill(path, left):
 
 
 def full_disk(run):
-    """Leaves no room for a checkpoint, or for few, on the small disk or in each file; then there is room again."""
+    """Leaves no room for a checkpoint, or for few, on the small disk or in each file; then there is room again.
+
+    The line of log.jsonl that met the full disk may be lost.
+    """
     filler, left, limit = os.path.join(run.place, 'filler'), run.numbers.randrange(1 << 19), run.numbers.uniform(9, 15)
 
     def limit_files():
@@ -97,6 +100,7 @@ def full_disk(run):
         run.sleep()
         fill(filler, left)
     run.end(0, 2)
+    run.may_lose += 1
     if os.path.exists(filler):
         os.remove(filler)
 

@@ -34,7 +34,7 @@ class Progress(object):
             return
         self.shown = now
         speed = done / max(now - self.start, 1e-9)
-        text = '%s: %d %s, %d/s' % (self.name, done, self.unit, speed)
+        text = '%s: %d %s, %s/s' % (self.name, done, self.unit, '%d' % speed if speed >= 10 else '%.2g' % speed)
         if self.total and done:
             share = min(done / self.total, 1.)
             left = ', %.0f%%, %s left' % (100 * share, duration((1 - share) / share * (now - self.start)))
