@@ -168,6 +168,14 @@ def losses_on(places, corpus, steps, start='', **changed):
     return np.array(losses[:steps]), parts_of_steps[:steps]
 
 
+def wait_for(process, text):
+    """Reads the output of a process up to a line with this text."""
+    for line in iter(process.stdout.readline, b''):
+        if text in line.decode('utf-8'):
+            return
+    raise AssertionError(process.communicate()[1].decode('utf-8'))
+
+
 class Training(object):
     """train.py on several CPU replicas, or GPUs. Every wait ends after 100 seconds."""
 
@@ -183,11 +191,7 @@ class Training(object):
         self.timer.start()
 
     def wait_for(self, text):
-        """Reads the output up to a line with this text."""
-        for line in iter(self.process.stdout.readline, b''):
-            if text in line.decode('utf-8'):
-                return
-        raise AssertionError(self.process.communicate()[1].decode('utf-8'))
+        wait_for(self.process, text)
 
     def others(self):
         """Numbers of the processes that it has started and that train."""

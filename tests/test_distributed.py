@@ -19,7 +19,7 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import SEVERAL_DEVICES, free_port, last, run, same
+from helpers import SEVERAL_DEVICES, free_port, last, run, same, wait_for
 from args import parse_args
 import bilm
 from elmo import checkpoint, distributed, release, watch
@@ -98,11 +98,7 @@ class Job(object):
                 process.kill()
 
     def wait_for(self, number, text):
-        """Reads the output of a process up to a line that has this text."""
-        for line in iter(self.processes[number].stdout.readline, b''):
-            if text in line.decode('utf-8'):
-                return
-        raise AssertionError(self.processes[number].communicate()[1].decode('utf-8'))
+        wait_for(self.processes[number], text)
 
     def ends(self):
         """Waits for all processes: lists of exit codes, outputs, and last lines on stderr."""

@@ -13,7 +13,7 @@ import pytest
 import six
 
 from project import ROOT
-from helpers import run, write_lines
+from helpers import run, wait_for, write_lines
 from elmo import checkpoint
 
 # A stand-in for Python: train.py notes what it is told, and ends when it was told $TIMES times.
@@ -52,11 +52,7 @@ class Script(object):
         self.timer.start()
 
     def wait_for(self, text):
-        """Reads the output up to a line with this text."""
-        for line in iter(self.process.stdout.readline, b''):
-            if text in line.decode('utf-8'):
-                return
-        raise AssertionError(self.process.communicate()[1].decode('utf-8'))
+        wait_for(self.process, text)
 
     def end(self):
         """Waits until all that it started has ended: (exit code, lines on stdout)."""
