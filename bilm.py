@@ -24,13 +24,14 @@ if hasattr(fluid.layers, 'matmul'):  # up to fluid 2.4
     from paddle.fluid.initializer import (ConstantInitializer, NormalInitializer, NumpyArrayInitializer,
                                           XavierInitializer)
     from paddle.fluid.regularizer import L2DecayRegularizer as L2Decay
-    data, load_vars = fluid.data, fluid.io.load_vars
+    data, load_vars, sequence_unpad = fluid.data, fluid.io.load_vars, ops.sequence_unpad
 else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
     import paddle
     from paddle.nn.initializer import (ConstantInitializer, NormalInitializer, NumpyArrayInitializer,
                                        XavierInitializer)
     from paddle.regularizer import L2Decay
     data, load_vars = paddle.static.data, paddle.static.load_vars
+    sequence_unpad = paddle.static.nn.sequence_unpad
 
     class ops(object):
         """The functions of fluid.layers that are used here, and those that a small task wants beside them."""
@@ -81,6 +82,7 @@ PUBLISHED_CONFIG = {
 }
 DIRECTIONS = ('fw', 'bw')
 SOFTMAX_PART = 8192  # words at a time, see _softmax_rows
+TABLE = 'embedding_para'
 SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
 
 
@@ -101,7 +103,7 @@ def gate_name(direction, layer):
 def parameter_shapes(config):
     """All parameters of the language model: {name: shape}."""
     vocab, embed, gates = config['vocab_size'], config['embed_size'], 4 * config['hidden_size']
-    shapes = {'embedding_para': (vocab, embed), 'softmax_weight': (vocab, embed), 'softmax_bias': (vocab,)}
+    shapes = {TABLE: (vocab, embed), 'softmax_weight': (vocab, embed), 'softmax_bias': (vocab,)}
     for direction in DIRECTIONS:
         for layer in range(1, config['num_layers'] + 1):
             name = lstm_name(config, direction, layer)
@@ -144,12 +146,16 @@ class _Parameters(object):
     def __init__(self, config, trainable=True, random_seed=0):
         self.config, self.trainable, self.random_seed = config, trainable, random_seed
         self.shapes = parameter_shapes(config)
-        embedding = fluid.default_main_program().global_block().vars.get('embedding_para')
+        embedding = fluid.default_main_program().global_block().vars.get(TABLE)
         if embedding is not None and embedding.trainable != trainable:
             raise ValueError('one biLM is either trained or frozen: give the same finetune to emb and elmo_encoder')
+        if embedding is not None and tuple(embedding.shape) != self.shapes[TABLE]:
+            raise ValueError('one program has one biLM: its embedding is %s, and %s by this call; give the same config '
+                             'to emb and elmo_encoder' % (list(embedding.shape), list(self.shapes[TABLE])))
 
     def attr(self, name):
-        return fluid.ParamAttr(name=name, trainable=self.trainable,
+        # fluid's averages of parameters would move frozen ones by rounding, and keep copies of them.
+        return fluid.ParamAttr(name=name, trainable=self.trainable, do_model_average=self.trainable,
                                initializer=_initializer(name, self.config, self.random_seed))
 
     def create(self, helper, name):
@@ -158,8 +164,16 @@ class _Parameters(object):
 
 def _embedding(ids, parameters):
     """Rows of the embedding table: int64 LoD [N, 1] to float32 LoD [N, embed_size]."""
-    return ops.embedding(ids, size=list(parameters.shapes['embedding_para']), is_sparse=True,
-                         param_attr=parameters.attr('embedding_para'))
+    return ops.embedding(ids, size=list(parameters.shapes[TABLE]), is_sparse=True,
+                         param_attr=parameters.attr(TABLE))
+
+
+def _rows(table, ids):
+    """Rows of a float32 [N, D] without a gradient: int64 [M, 1] to float32 [M, D]. An id beyond N is an error."""
+    helper = LayerHelper('rows')
+    out = helper.create_variable_for_type_inference('float32', stop_gradient=True)
+    helper.append_op(type='lookup_table', inputs={'W': table, 'Ids': ids}, outputs={'Out': out})
+    return out
 
 
 def _lstmp(x, direction, layer, parameters):
@@ -376,20 +390,50 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
     return losses
 
 
-def emb(word, config=None, finetune=False):
+def _check_number(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError('%s is a number, got a %s: give every other option by its name, as config=config'
+                         % (name, type(value).__name__))
+
+
+def _sizes(config, **given):
+    """A config, the published one if it is None; `given` are sizes in place of its own. ValueError if it is none."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if config is not None and given:
+        raise ValueError('sizes are given twice: give either config or vocab_size and emb_size')
+    for name, value in sorted(given.items()):
+        _check_number(name, value)
+    config = dict(PUBLISHED_CONFIG, **given) if config is None else config
+    problem = config_problem(config)
+    if problem:
+        raise ValueError('config is what read_config(directory) returns; this one is not: %s' % problem)
+    return config
+
+
+def emb(word, vocab_size=None, emb_size=None, config=None, finetune=False):
     """The token embedding of a sentence, layer 0 of the biLM.
 
     Args:
-        word: int64 LoD [N, 1], ids of the ELMo vocabulary, without <S> and </S>.
-        config: sizes, as read_config returns them; None: those of the published checkpoint.
+        word: int64 LoD [N, 1], ids of the ELMo vocabulary, without <S> and </S>. A sentence may be empty, but not all.
+        vocab_size, emb_size: sizes, as programs for the original of this file give them; the others are those of the
+            published checkpoint.
+        config: all sizes, as read_config returns them; None: those of the published checkpoint.
         finetune: train the embedding with the task; otherwise it is frozen.
 
     Returns:
         float32 LoD [N, embed_size].
+
+    Raises:
+        ValueError: word has not one level of LoD, the sizes are none, or others than in an earlier call.
     """
-    parameters = _Parameters(config or PUBLISHED_CONFIG, trainable=finetune)
-    embedding = _embedding(word, parameters)
+    if word.lod_level != 1:
+        raise ValueError("emb reads sentences, which are one level of LoD, and %s has lod_level=%d: declare it as "
+                         "data('%s', shape=[None, 1], dtype='int64', lod_level=1)"
+                         % (word.name, word.lod_level, word.name))
+    config = _sizes(config, vocab_size=vocab_size, embed_size=emb_size)
+    embedding = _embedding(word, _Parameters(config, trainable=finetune))
     embedding.stop_gradient = not finetune
+    embedding.elmo_config = config  # elmo_encoder reads it
     return embedding
 
 
@@ -403,18 +447,25 @@ def _encode_sentences(embedding, parameters):
     Returns:
         The layers 0..L, each float32 LoD [N, 2 * embed_size]: the embedding twice, then [fw; bw] of each LSTM layer.
     """
-    def each_sentence(value):  # int64 [sentences, 1], as fluid's batch size of a LoD input is its number of sentences
-        return ops.fill_constant_batch_size_like(embedding, shape=[-1, 1], dtype='int64', value=value)
+    def each_sentence(value, like=embedding):
+        """int64 [sentences, 1]; fluid's batch size of a LoD input is its number of sentences."""
+        return ops.fill_constant_batch_size_like(like, shape=[-1, 1], dtype='int64', value=value)
 
-    zeros, ones = each_sentence(0), each_sentence(1)
-    each_token = ops.scale(ops.slice(embedding, axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
-    lengths = ops.cast(ops.sequence_pool(each_token, 'sum'), 'int64')
-    one_step = ops.sequence_slice(embedding, offset=zeros, length=ones)
-    bos, eos = [ops.lod_reset(_embedding(each_sentence(parameters.config[key]), parameters), y=one_step)
-                for key in ('bos_id', 'eos_id')]
+    zeros = each_sentence(0)
+    # fluid's sequence_concat crashes the process if a plain array is fed, or no token at all. The first of these raises
+    # an error if there is not one level of LoD, the second one if there is no row 0.
+    checked = ops.sequence_slice(embedding, offset=zeros, length=zeros)
+    ones = each_sentence(1, like=_rows(embedding, each_sentence(0, like=checked)))
+
+    def boundary(key):  # made without the sentence, which may have no token to take the LoD from
+        vectors = _embedding(each_sentence(parameters.config[key]), parameters)
+        return sequence_unpad(ops.reshape(vectors, [-1, 1, parameters.config['embed_size']]), ops.reshape(ones, [-1]))
+
     # The forward direction needs no </S> after the last token, the backward one no <S> before the first.
-    fw, bw = _encode([ops.sequence_concat([bos, embedding]), ops.sequence_concat([embedding, eos])], parameters,
-                     [_same, _same])
+    read = [ops.sequence_concat(pair) for pair in ([boundary('bos_id'), embedding], [embedding, boundary('eos_id')])]
+    each_token = ops.scale(ops.slice(read[0], axes=[1], starts=[0], ends=[1]), scale=0., bias=1.)
+    lengths = ops.cast(ops.scale(ops.sequence_pool(each_token, 'sum'), bias=-1.), 'int64')
+    fw, bw = _encode(read, parameters, [_same, _same])
     fw = [ops.sequence_slice(output, offset=ones, length=lengths) for output in fw]
     bw = [ops.sequence_slice(output, offset=zeros, length=lengths) for output in bw]
     return [ops.concat(list(pair), axis=1) for pair in zip([embedding] + fw, [embedding] + bw)]
@@ -447,29 +498,46 @@ def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
     return ops.elementwise_mul(ops.sums(mixed), gamma)
 
 
-def elmo_encoder(elmo_embedding, config=None, name='', layers='mix', dropout=0., l2_coef=0., layer_norm=False,
+def _encoder_sizes(elmo_embedding, config):
+    """The config of elmo_encoder, None or what it was given; ValueError if it is not that of emb."""
+    of_emb = getattr(elmo_embedding, 'elmo_config', None)  # None of what is made from emb's result
+    if of_emb and config is None:
+        config = dict(PUBLISHED_CONFIG, vocab_size=of_emb['vocab_size'], embed_size=of_emb['embed_size'])
+    config = _sizes(config)
+    of_emb = of_emb or dict(config, embed_size=elmo_embedding.shape[-1])
+    differing = ['%s is %s in emb, %s in elmo_encoder' % (key, of_emb[key], config[key])
+                 for key in sorted(PUBLISHED_CONFIG) if of_emb[key] != config[key]]
+    if differing:
+        raise ValueError('give the same config to emb and elmo_encoder: %s' % '; '.join(differing))
+    return config
+
+
+def elmo_encoder(elmo_embedding, l2_coef=0., config=None, name='', layers='mix', dropout=0., layer_norm=False,
                  finetune=False):
     """ELMo's vectors of the tokens of a sentence, read between <S> and </S> as in pretraining.
 
     Args:
         elmo_embedding: what emb returned.
-        config: sizes, as read_config returns them; None: those of the published checkpoint.
+        l2_coef: see weight_layers.
+        config: sizes, the same as was said to emb.
         name: prefix of the mix's parameters; several uses of one elmo_embedding share the
             biLM's computation and have each their own mix.
         layers: 'mix' of the layers by weight_layers, the 'top' layer, or 'all' layers 0..L side by side.
         dropout: rate of dropping elements of the result in training.
-        l2_coef, layer_norm: see weight_layers.
+        layer_norm: see weight_layers.
         finetune: train the biLM with the task, as was said to emb; otherwise it is frozen.
 
     Returns:
         float32 LoD [N, 2 * embed_size], with 'all' [N, (L + 1) * 2 * embed_size].
 
     Raises:
-        ValueError: an option is unknown, or names of the biLM are taken in this program.
+        ValueError: an option is unknown, the config is not that of emb, or names of the biLM are taken in this
+            program.
     """
     if layers not in ('mix', 'top', 'all'):
         raise ValueError("layers is 'mix', 'top' or 'all', got %r" % (layers,))
-    parameters = _Parameters(config or PUBLISHED_CONFIG, trainable=finetune)
+    _check_number('l2_coef', l2_coef)
+    parameters = _Parameters(_encoder_sizes(elmo_embedding, config), trainable=finetune)
     encoded = getattr(elmo_embedding, 'elmo_layers', None)  # of an earlier use of the same embedding
     if encoded is None:
         encoded = elmo_embedding.elmo_layers = _encode_sentences(elmo_embedding, parameters)
@@ -612,7 +680,8 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         exe: a fluid.Executor.
         dirname: directory with one file a parameter, as fluid.io.save_vars writes it.
         main_program: the fluid.Program, already built.
-        config: sizes, as was said to emb and elmo_encoder; a bilm.json in the directory must agree.
+        config: sizes, as was said to emb and elmo_encoder; a bilm.json in the directory must agree. None: those of the
+            program, with the clips and ids of the published checkpoint.
 
     Returns:
         Sorted list of the names loaded.
@@ -627,7 +696,17 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
     names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
     if not os.path.isdir(dirname):
         raise CheckpointError('%s: no such checkpoint directory' % dirname)
-    config = dict(config or PUBLISHED_CONFIG, num_layers=num_layers)
+    inner = sorted(name for name in os.listdir(dirname) if os.path.exists(os.path.join(dirname, name, TABLE)))
+    if inner and not os.path.exists(os.path.join(dirname, TABLE)):
+        raise CheckpointError('%s: holds checkpoints, but is none itself; give one of them, such as %s'
+                              % (dirname, os.path.join(dirname, inner[-1])))
+    if config is None:
+        config = dict(PUBLISHED_CONFIG)
+        if num_layers:
+            vocab_size, embed_size = shapes[TABLE]
+            config.update(vocab_size=vocab_size, embed_size=embed_size,
+                          hidden_size=shapes[gate_name('fw', 1)][1] // 4)
+    config = dict(config, num_layers=num_layers)
     check_files(dirname, config, {name: shapes[name] for name in names})
     names = sorted(names & set(os.listdir(dirname)))
     block = main_program.global_block()

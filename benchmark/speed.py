@@ -94,7 +94,7 @@ def inference(args, places, vocabulary, text):
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard():
         word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
-        vectors = bilm.elmo_encoder(bilm.emb(word, config), config)
+        vectors = bilm.elmo_encoder(bilm.emb(word, config=config), config=config)
     fluid.Executor(places[0]).run(startup)
     executor = devices.Executor(program, places, threads=args.threads)
     ids = np.array(common.sentences(args, args.batch_size)).reshape(-1, 1)

@@ -44,7 +44,7 @@ fluid.optimizer.Adam(0.01).minimize(loss)
 #    a learning rate and moments, and fluid.io.load_vars would put them over those of the task.
 exe = fluid.Executor(fluid.CPUPlace())  # on a GPU: fluid.CUDAPlace(0)
 exe.run(fluid.default_startup_program())
-init_pretraining_params(exe, checkpoint, fluid.default_main_program(), config)
+init_pretraining_params(exe, checkpoint, fluid.default_main_program(), config=config)
 
 # 4. Cut text into words of the vocabulary, and turn these into ids, without <S> and </S>.
 segment = Segmenter([token for token in vocabulary.words if token not in ('<S>', '</S>', '<UNK>')])

@@ -258,7 +258,7 @@ def load_parameters(exe, path, program, config, vocabulary):
     with bilm_errors():
         parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
         manifest.check(path, sorted(parameters))
-        return bilm.init_pretraining_params(exe, path, program, config)
+        return bilm.init_pretraining_params(exe, path, program, config=config)
 
 
 def read_state(path, wanted):

@@ -43,7 +43,7 @@ class Embedder(object):
         program = fluid.Program()
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
             word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
-            self._vectors = bilm.elmo_encoder(bilm.emb(word, self.config), self.config,
+            self._vectors = bilm.elmo_encoder(bilm.emb(word, config=self.config), config=self.config,
                                               layers=layers if layers in ('top', 'all') else 'mix').name
         with fluid.scope_guard(self._scope):
             checkpoint.load_parameters(fluid.Executor(self._place), path, program, self.config, vocabulary)

@@ -33,6 +33,8 @@ def defaults(environ, cores, cpu):
         'GLOG_minloglevel': '2',
         # Milliseconds. A trainer may wait long for the first one, which evaluates and saves. Watch notices a death.
         'FLAGS_rpc_deadline': '%d' % (24 * 3600 * 1000),
+        # fluid 2.4 runs a program that is not compiled by a new executor, which hangs if an operator fails.
+        'FLAGS_USE_STANDALONE_EXECUTOR': '0',
     }
     if 'AuthenticAMD' in cpu:
         # fluid's MKL takes its slowest path on an AMD processor. With AVX2 (5) or AVX-512 (7) its matrix products are 3

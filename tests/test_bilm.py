@@ -215,7 +215,7 @@ def load(directory, config=CONFIG):
         with fluid.program_guard(main, startup), fluid.unique_name.guard():
             bilm.language_model(config)
         exe.run(startup)
-        names = bilm.init_pretraining_params(exe, directory, main, config)
+        names = bilm.init_pretraining_params(exe, directory, main, config=config)
         return names, {name: np.array(fluid.global_scope().find_var(name).get_tensor()) for name in names}
 
 

@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from project import ROOT
 from helpers import lod_tensor
 import bilm
 from bilm import ops as layers
-from elmo.release import save_vars
+from elmo.release import load_vars, save_vars
 import numpy_bilm
 
 CONFIG = dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=5, hidden_size=7, cell_clip=0.3, proj_clip=0.15,
@@ -44,7 +45,8 @@ class Network(object):
         self.program, self.startup = fluid.Program(), fluid.Program()
         with fluid.program_guard(self.program, self.startup), fluid.unique_name.guard():
             word = bilm.data('word', shape=[None, 1], dtype='int64', lod_level=1)
-            self.output = build(word) if build else bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG, **options)
+            build = build or (lambda word: bilm.elmo_encoder(bilm.emb(word, config=CONFIG), config=CONFIG, **options))
+            self.output = build(word)
         self.exe = fluid.Executor(fluid.CPUPlace())
         self.exe.run(self.startup)
         self.values = random_values(self.program)
@@ -81,7 +83,7 @@ def test_mix_equals_numpy():
 @pytest.mark.parametrize('num_layers', [1, 3])
 def test_other_numbers_of_layers(num_layers):
     config = dict(CONFIG, num_layers=num_layers)
-    network = Network(lambda word: bilm.elmo_encoder(bilm.emb(word, config), config, layers='all'))
+    network = Network(lambda word: bilm.elmo_encoder(bilm.emb(word, config=config), config=config, layers='all'))
     expected = np.concatenate([np.hstack(numpy_layers(sentence, network.values, config)) for sentence in SENTENCES])
     np.testing.assert_allclose(network.run(), expected, atol=1e-5)
 
@@ -135,10 +137,22 @@ def test_a_sentence_has_the_same_vectors_in_any_company():
         start = end
 
 
+EMPTY = [[[3, 4], [], [5]], [[], [5, 6, 7]], [[], [4, 3], [], [], []]]  # the last one has fewer tokens than sentences
+
+
+@pytest.mark.parametrize('sentences', EMPTY)
+def test_empty_sentences(sentences):
+    network, others = Network(layers='all'), [sentence for sentence in sentences if sentence]
+    found = network.run(sentences)
+    np.testing.assert_allclose(found, network.run(others), atol=1e-6)
+    expected = np.vstack([np.hstack(numpy_layers(sentence, network.values)) for sentence in others])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def tagger(word, **options):
     """A task with ELMo: the loss of a classifier of tokens."""
     finetune = options.get('finetune', False)
-    elmo = bilm.elmo_encoder(bilm.emb(word, CONFIG, finetune=finetune), CONFIG, **options)
+    elmo = bilm.elmo_encoder(bilm.emb(word, config=CONFIG, finetune=finetune), config=CONFIG, **options)
     own = layers.embedding(word, size=[23, 4], param_attr='own_embedding')
     scores = layers.fc(layers.concat([elmo, own], axis=1), size=3, param_attr=None, bias_attr=None)
     thirds = layers.scale(layers.cast(word, 'float32'), 1 / 3.)
@@ -157,13 +171,15 @@ class Task(Network):
             return loss
         super(Task, self).__init__(build)
 
-    def step(self):
-        return float(self.exe.run(self.program, feed={'word': lod_tensor(SENTENCES)}, fetch_list=[self.output])[0])
+    def step(self, sentences=SENTENCES):
+        return float(self.exe.run(self.program, feed={'word': lod_tensor(sentences)}, fetch_list=[self.output])[0])
+
+    def parameters(self):
+        return {name: np.array(fluid.global_scope().find_var(name).get_tensor()) for name in self.values}
 
     def changed(self):
         """Names of the parameters whose values have changed."""
-        return {name for name, value in self.values.items()
-                if (np.array(fluid.global_scope().find_var(name).get_tensor()) != value).any()}
+        return {name for name, value in self.parameters().items() if (value != self.values[name]).any()}
 
 
 BILM = set(bilm.parameter_shapes(CONFIG)) - set(bilm.SOFTMAX_PARAMETERS)
@@ -185,7 +201,17 @@ def test_finetune():
     task.step()
     assert task.changed() == set(task.values)
     with pytest.raises(ValueError):
-        Network(lambda word: bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG, finetune=True))
+        Network(lambda word: bilm.elmo_encoder(bilm.emb(word, config=CONFIG), config=CONFIG, finetune=True))
+
+
+@pytest.mark.parametrize('sentences', EMPTY)
+def test_empty_sentences_have_no_part_in_training(sentences):
+    task = Task(finetune=True)
+    loss, found = task.step(sentences), task.parameters()
+    task = Task(finetune=True)  # with the same values
+    assert task.step([sentence for sentence in sentences if sentence]) == pytest.approx(loss, abs=1e-6)
+    for name, value in task.parameters().items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
 
 
 def test_l2_coef_is_added_to_the_gradient_of_the_weights():
@@ -207,8 +233,8 @@ def test_l2_coef_is_added_to_the_gradient_of_the_weights():
 
 def test_several_uses_share_the_bilm_and_have_a_mix_each():
     def build(word):
-        elmo = bilm.emb(word, CONFIG)
-        return layers.concat([bilm.elmo_encoder(elmo, CONFIG, name=name) for name in ('in_', 'out_')], axis=1)
+        elmo = bilm.emb(word, config=CONFIG)
+        return layers.concat([bilm.elmo_encoder(elmo, config=CONFIG, name=name) for name in ('in_', 'out_')], axis=1)
 
     network = Network(build)
     assert [op.type for op in network.program.global_block().ops].count('lstmp') == 4  # the biLM is computed once
@@ -238,7 +264,7 @@ def users_lstm(word):
 def test_beside_recurrent_layers_of_the_user(before, after):
     def build(word):
         before(word)
-        elmo = bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG, layers='all')
+        elmo = bilm.elmo_encoder(bilm.emb(word, config=CONFIG), config=CONFIG, layers='all')
         after(word)
         return elmo
 
@@ -251,7 +277,7 @@ def test_beside_recurrent_layers_of_the_user(before, after):
 @LSTMP
 def test_after_an_unnamed_dynamic_lstmp():
     with pytest.raises(ValueError) as error:
-        Network(lambda word: [users_lstmp(word), bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG)][1])
+        Network(lambda word: [users_lstmp(word), bilm.elmo_encoder(bilm.emb(word, config=CONFIG), config=CONFIG)][1])
     assert 'build ELMo first' in str(error.value)
 
 
@@ -310,6 +336,28 @@ def test_init_pretraining_params_leaves_the_rest_alone(published):
         assert (after[name] == (values[name] if name in BILM else before[name])).all()
 
 
+@pytest.mark.parametrize('page', ['docs/finetune.md', 'docs/en/finetune.md'])
+def test_the_documented_predicate_loads_parameters_only(published, page):
+    directory, saved = published
+    with io.open(os.path.join(ROOT, page), encoding='utf-8') as handle:
+        code, = re.findall('(?ms)^def if_exist.*?^$', handle.read())
+    names = {'os': os, 'fluid': fluid, 'checkpoint': directory}
+    exec(code.encode('utf-8'), names)
+    with fluid.scope_guard(fluid.Scope()):
+        main, startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(main, startup), fluid.unique_name.guard():
+            word = bilm.data('word', shape=[None, 1], dtype='int64', lod_level=1)
+            fluid.optimizer.Adam(0.007).minimize(tagger(word, finetune=True))
+        exe = fluid.Executor(fluid.CPUPlace())
+        exe.run(startup)
+        load_vars(exe, directory, main, predicate=names['if_exist'])
+        found = {name: np.array(fluid.global_scope().find_var(name).get_tensor())
+                 for name in list(saved) + ['learning_rate_0', 'lstmp_0.w_0_moment1_0']}
+    assert all((found[name] == saved[name]).all() for name in saved)
+    np.testing.assert_allclose(found['learning_rate_0'], 0.007, rtol=1e-6)
+    assert not found['lstmp_0.w_0_moment1_0'].any()
+
+
 DOCUMENTED = '''
 import os, sys
 import numpy as np
@@ -336,7 +384,7 @@ exe = fluid.Executor(fluid.CPUPlace())
 exe.run(fluid.default_startup_program())
 
 def if_exist(var):
-    return os.path.exists(os.path.join(directory, var.name))
+    return isinstance(var, fluid.framework.Parameter) and os.path.exists(os.path.join(directory, var.name))
 
 load_vars(executor=exe, dirname=directory, main_program=fluid.default_main_program(), predicate=if_exist)
 ids = fluid.create_lod_tensor(np.array([[5], [6], [7], [9]], dtype='int64'), [[3, 1]], fluid.CPUPlace())

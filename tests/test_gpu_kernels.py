@@ -52,7 +52,7 @@ def tagger_programs(elmo):
 
 def embedding():
     word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
-    bilm.elmo_encoder(bilm.emb(word, CONFIG), CONFIG, layer_norm=True, dropout=0.1)
+    bilm.elmo_encoder(bilm.emb(word, config=CONFIG), config=CONFIG, layer_norm=True, dropout=0.1)
 
 
 def programs():
