@@ -57,6 +57,8 @@ else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
             lambda x, y, kind='elementwise_' + name: ops.append(kind, {'X': x, 'Y': y}, axis=-1))
             for name in ('add', 'sub', 'mul', 'div')]
         matmul = staticmethod(lambda x, y, transpose_y=False: paddle.matmul(x, y, False, transpose_y))
+        relu = staticmethod(paddle.nn.functional.relu)
+        reduce_max = staticmethod(lambda x, dim=None, keep_dim=False: paddle.max(x, dim, keepdim=keep_dim))
         reduce_sum = staticmethod(lambda x, dim=None, keep_dim=False: paddle.sum(x, dim, keepdim=keep_dim))
         split = staticmethod(lambda x, number, dim: paddle.split(x, number, dim))
         concat = staticmethod(lambda input, axis=0: ops.append('concat', {'X': input}, axis=axis))
@@ -281,6 +283,11 @@ def _inner(x, y):
     return ops.reduce_sum(ops.elementwise_mul(x, y), dim=1, keep_dim=True)
 
 
+def _largest(x):
+    """The maximum of each row: float32 [N, D] to [N, 1]."""
+    return ops.reduce_max(x, dim=1, keep_dim=True)
+
+
 def _softmax_rows(weight, bias):
     """Rows [weight; bias; 1] of S words in parts of SOFTMAX_PART: a list of float32 [part, D + 2].
 
@@ -301,8 +308,8 @@ def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
 
     With x = logit - true_logit the loss is log(sum_j exp(x_j) + missed), and its gradient is sum_j p_j dx_j with
     p_j = exp(x_j) / exp(loss). The manual gradient takes three matrix products and one exp over [N, S] for both passes:
-    the bias, the true logit and the sum are columns of the products, and p is scaled after its product. The exp
-    overflows if a word of probability below e^-88 comes true; the loss is then infinite.
+    the bias, the true logit and the sum are columns of the products, and p is scaled after its product. Each part has
+    the exp of x less its maximum, as exp(x_j) would overflow where a word of probability below e^-88 comes true.
 
     Args:
         hidden: float32 [N, D].
@@ -315,18 +322,26 @@ def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
         float32 [N, 1].
     """
     rows = ops.concat([hidden, _ones(true_logit), ops.scale(true_logit, -1.)], axis=1)
-    exps = [ops.exp(ops.matmul(rows, part, transpose_y=True)) for part in parts]
-    missed = [] if missed is None else [missed]
+    exps, maxima = [], []
+    for part in parts:
+        x = ops.matmul(rows, part, transpose_y=True)
+        maxima.append(_constant(ops.relu(_largest(x))))  # x of the true word is 0
+        exps.append(ops.exp(ops.elementwise_sub(x, maxima[-1])))
+    maximum = _constant(_largest(ops.concat(maxima, axis=1)))
+    scales = [_constant(ops.exp(ops.elementwise_sub(each, maximum))) for each in maxima]
+    missed = [] if missed is None else [ops.elementwise_mul(missed, ops.exp(ops.scale(maximum, -1.)))]
     if not manual_gradient:
-        totals = [ops.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps]
-        return ops.log(ops.sums(totals + missed))
-    summed = ops.sums([ops.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
+        totals = [ops.elementwise_mul(ops.reduce_sum(exp, dim=1, keep_dim=True), scale)
+                  for exp, scale in zip(exps, scales)]
+        return ops.elementwise_add(ops.log(ops.sums(totals + missed)), maximum)
+    summed = ops.sums([ops.elementwise_mul(ops.matmul(_constant(exp), part), scale)
+                       for exp, part, scale in zip(exps, parts, scales)])
     last_column = ops.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])
     total = _constant(ops.sums([last_column] + missed))
     with_gradient = ops.elementwise_div(_inner(summed, rows), total)
-    # The log is the value. The rest is 0 and has the gradient.
+    # The log and the maximum are the value. The rest is 0 and has the gradient.
     zero = ops.elementwise_sub(with_gradient, _constant(ops.assign(with_gradient)))
-    return ops.elementwise_add(ops.log(total), zero)
+    return ops.sums([ops.log(total), maximum, zero])
 
 
 def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sampled=False):

@@ -14,7 +14,8 @@ from elmo import release
 from elmo.text import InputError
 
 # The products before the LSTM layers alone. fluid has no lstmp in float16. Two of the three products of the softmax
-# read exp(logit - true_logit), which float16 cannot hold above 65504. The third one would round the logits.
+# read exp(logit - maximum), and float16 has nothing below 6e-8: a large vocabulary would lose most of its sum. The
+# third one would round the logits.
 HALF = ('mul',)
 FIRST, LOWEST, HIGHEST = 2. ** 15, 1., 2. ** 24  # values of the scaling; powers of 2 round nothing
 GROWTH = 1024  # steps in a row without overflow, after which the scaling is doubled

@@ -71,6 +71,31 @@ def test_gradient_equals_finite_differences_of_numpy(name, manual_gradient):
         np.testing.assert_allclose(gradient[index], (above - below) / (2 * step), atol=1e-5)
 
 
+@pytest.mark.usefixtures('vocabulary')
+@pytest.mark.parametrize('manual_gradient', [False, True])
+def test_a_word_of_no_probability_has_an_exact_loss_and_gradient(manual_gradient):
+    """The softmax is so sharp that some true words have logits far more than 88 below another, where exp overflows."""
+    model = Model(manual_gradient=manual_gradient)
+    weight = model.values['softmax_weight']
+    weight *= 200.
+    fluid.global_scope().find_var('softmax_weight').get_tensor().set(weight.astype('float32'), fluid.CPUPlace())
+    model.values['softmax_weight'] = weight.astype('float32').astype('float64')
+    expected = [np.concatenate(reference) for reference in zip(*[
+        numpy_bilm.cross_entropy(sentence, model.values, CONFIG) for sentence in SENTENCES])]
+    assert all(np.max(losses) > 150 and np.min(losses) < 10 for losses in expected)
+    for loss, reference in zip(model.run(model.losses), expected):
+        np.testing.assert_allclose(loss[:, 0], reference, rtol=1e-5, atol=1e-4)
+    wanted = np.zeros(len(weight))
+    for ids in SENTENCES:
+        for direction, read, predicted in (('fw', ids[:-1], ids[1:]), ('bw', ids[1:], ids[:-1])):
+            hidden = numpy_bilm.layer_outputs(read, direction, model.values, CONFIG)[-1]
+            logits = hidden.dot(model.values['softmax_weight'].T) + model.values['softmax_bias']
+            exps = np.exp(logits - logits.max(axis=1, keepdims=True))
+            wanted += (exps / exps.sum(axis=1, keepdims=True)).sum(axis=0) - np.bincount(predicted, minlength=23)
+    np.testing.assert_allclose(model.gradient('softmax_bias'), wanted, atol=1e-4)
+    assert np.isfinite(model.gradient('embedding_para')).all()
+
+
 def test_forward_sees_the_past_and_backward_the_future():
     model = Model()
     sentence, changed = [0, 5, 6, 7, 8, 9, 1], [0, 5, 6, 11, 8, 9, 1]
