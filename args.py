@@ -114,8 +114,9 @@ def _add_checkpoints(group):
     group.add_argument('--keep_checkpoints', type=positive_int, default=3,
                        help='newest checkpoints kept; the best is kept beside them')
     group.add_argument('--init_from', '--load_pretraining_params', metavar='DIR', default='',
-                       help='start a new run from the parameters of this checkpoint, for example on other text; the '
-                            'dev text is evaluated first')
+                       help='start a new run from the parameters of this checkpoint, or of the best in a directory of '
+                            'them, for example on other text; the dev text is evaluated first')
     group.add_argument('--resume_from', '--load_dir', metavar='DIR', default='',
-                       help='go on with the run of this checkpoint: parameters, optimizer, step and place in the text')
+                       help='go on with the run of this checkpoint, or of the newest in a directory of them: '
+                            'parameters, optimizer, step and place in the text')
     flags.resume(group, 'with the newest whole checkpoint of save_dir')

@@ -72,7 +72,7 @@ class Job(object):
                                          max_length=args.max_sentence_length, shuffle=False)
         for _ in self.dev_reader.epoch(self.dev_reader.start()):
             pass  # a bad line of the dev text is told now, not after an epoch
-        self.resume_from = args.resume_from and checkpoint.find(args.resume_from, '--resume_from')
+        self.resume_from = args.resume_from and checkpoint.find(args.resume_from, '--resume_from', newest=True)
         self.init_from = args.init_from and checkpoint.find(args.init_from, '--init_from')
         self.directory = self._make_directory()
 

@@ -19,6 +19,7 @@ import re
 import sys
 
 import paddle.fluid as fluid
+import six
 
 import bilm
 from elmo import devices, manifest, schema
@@ -27,6 +28,7 @@ from elmo.files import new_directory, read_json, remove_tree, replacing, write_j
 from elmo.release import load_vars, save_vars
 from elmo.text import InputError, open_binary
 
+POINTERS = 'latest', 'best'
 _NAME = re.compile('[0-9]{6,}$')
 
 
@@ -187,31 +189,79 @@ def _pointed(directory, pointer):
     return name
 
 
-def find(path, flag='--checkpoint'):
-    """The checkpoint that a path names: itself, or the newest whole one in a directory of them.
+def find(path, flag='--checkpoint', newest=False):
+    """The checkpoint that a path names. A line on stderr tells which one that is, unless it is the path itself.
 
-    InputError if there is none.
+    Args:
+        path: a checkpoint; or the file DIR/best or DIR/latest; or DIR, of which the best is taken, or the newest whole
+            one if the best is missing or damaged.
+        flag: what the user gave it by.
+        newest: True takes the newest whole one of DIR, as a run does that goes on.
+
+    Raises:
+        InputError: there is none, or that which DIR/best or DIR/latest names is not whole.
     """
-    if not os.path.isdir(path):
+    if os.path.isfile(os.path.join(path, 'embedding_para')):
+        return path
+    directory, pointer = os.path.split(path)
+    if pointer in POINTERS and os.path.isfile(path):
+        found, problem = _pointed_whole(directory, pointer)
+        if problem:
+            raise InputError('%s %s: no whole checkpoint: %s' % (flag, path, problem))
+    elif not os.path.isdir(path):
         raise InputError('%s %s: no such directory' % (flag, path))
-    found = path if os.path.isfile(os.path.join(path, 'embedding_para')) else newest_whole(path, sys.stderr)
+    else:
+        found = '' if newest else _best_whole(path)
+        found = found or newest_whole(path, _tell)
     if not found:
         raise InputError('%s %s: holds no checkpoint' % (flag, path))
+    _tell('%s: takes %s' % (path, found))
     return found
 
 
-def newest_whole(directory, said=None):
+def _pointed_whole(directory, pointer):
+    """(the checkpoint that DIR/best or DIR/latest names, '') if it is whole, ('', what is wrong) otherwise."""
+    try:
+        name = _pointed(directory, pointer)
+    except InputError as error:
+        return '', '%s' % error
+    if not name:
+        return '', '%s: is not there' % os.path.join(directory, pointer)
+    damage = _damage(os.path.join(directory, name))
+    return '' if damage else os.path.join(directory, name), damage
+
+
+def _best_whole(directory):
+    """The best checkpoint in a directory; '' and a line on stderr if there is none that is as it was saved."""
+    found, problem = _pointed_whole(directory, 'best')
+    if problem and _named(directory):
+        _tell('passed over the best: %s' % problem)
+    return found
+
+
+def _damage(path):
+    """What is wrong with a checkpoint of ours; '' if nothing is."""
+    return manifest.damage(path) if manifest.read(path) else '%s: has no whole %s' % (path, manifest.NAME)
+
+
+def _tell(line):
+    """Writes a line to stderr. In Python 2, that of a user's own program takes no Chinese otherwise."""
+    line += '\n'
+    sys.stderr.write(line.encode('utf-8') if six.PY2 else line)
+
+
+def newest_whole(directory, tell=print):
     """The newest checkpoint in a directory that is as it was saved, '' if there is none.
 
     Args:
-        said: a stream, where it tells what it passes over; None: standard output.
+        tell: a function that gets a line for each that is passed over.
     """
     for step in reversed(_named(directory) if os.path.isdir(directory) else []):
         path = _path(directory, step)
-        damage = manifest.damage(path) if manifest.read(path) else '%s: has no whole %s' % (path, manifest.NAME)
+        damage = _damage(path)
         if not damage:
             return path
-        (said or sys.stdout).write('passed over: %s\n' % damage)
+        tell('passed over: %s' % damage)
     return ''
 
 

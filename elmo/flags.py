@@ -8,7 +8,8 @@ from elmo.cli import BOOLEAN, number, positive_int
 def checkpoint(group):
     """Adds --checkpoint, with the --vocab_path that belongs to it."""
     group.add_argument('--checkpoint', '--load_dir', required=True, metavar='DIR',
-                       help='a checkpoint, or a directory of checkpoints, of which the newest is taken')
+                       help='a checkpoint, or a directory of checkpoints, of which the best is taken; DIR/best and '
+                            'DIR/latest name one too')
     group.add_argument('--vocab_path', required=True, metavar='FILE', help='vocabulary of the checkpoint')
 
 

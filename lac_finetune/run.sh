@@ -60,7 +60,7 @@ if [ -z "$elmo" ]; then
     # shellcheck disable=SC2086 # $pretrain is several words
     run_part "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
         --use_gpu "$use_gpu" --save_dir "$output/elmo" $pretrain --resume
-    elmo=$output/elmo/$(cat "$output/elmo/best")
+    elmo=$output/elmo
 fi
 
 number=1

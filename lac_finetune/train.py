@@ -57,7 +57,7 @@ def parse_args(argv=None):
     group = parser.add_argument_group('network')
     group.add_argument('--use_elmo', default=True, help='False: the word embedding alone', **cli.BOOLEAN)
     group.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', metavar='DIR', default='',
-                       help='checkpoint of the ELMo, or a directory of checkpoints, of which the newest is taken')
+                       help='checkpoint of the ELMo, or a directory of checkpoints, of which the best is taken')
     group.add_argument('--init_from', metavar='DIR', default='',
                        help='start from this model, whatever its tags: with its sizes and ELMo, all but the last layer '
                             'and the CRF')

@@ -100,7 +100,7 @@ def parameters(directory):
 
 def last(corpus, name='checkpoints'):
     """All parameters of the newest checkpoint in a directory of the corpus, {name: array}."""
-    return parameters(checkpoint.find(str(corpus.directory.join(name))))
+    return parameters(checkpoint.newest_whole(str(corpus.directory.join(name))))
 
 
 def same(one, other):
@@ -237,12 +237,13 @@ def run_command(command, text=b'', env=None, **options):
 
 
 def refused(capsys, main):
-    """Runs a command that must be refused, and returns its line on stderr."""
+    """Runs a command that must be refused, and returns its line on stderr, after any that tells which checkpoint it
+    takes."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
     assert stop.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if ': takes ' not in line]
     assert len(lines) == 1 and ': error: ' in lines[0]
     return lines[0]
 

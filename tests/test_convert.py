@@ -220,7 +220,8 @@ def test_weights_that_are_damaged(trained, capsys, monkeypatch):
 def test_a_full_disk(trained, arguments, size):
     target = str(trained.directory.join(arguments[1]))
     code, output, errors = run_command(
-        [sys.executable, os.path.join(ROOT, 'tools', 'convert.py'), arguments[0], paths(trained)[0], target],
+        [sys.executable, os.path.join(ROOT, 'tools', 'convert.py'), arguments[0],
+         checkpoint.find(paths(trained)[0]), target],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     assert code == 2 and errors.count('\n') == 1 and 'cannot be written: File too large' in errors, errors[-300:]
     assert not output and not (os.path.exists(target) and os.listdir(target))

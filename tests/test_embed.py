@@ -72,7 +72,7 @@ def command(corpus, *args, **options):
     """Runs embed.py: (exit code, lines on stdout, lines on stderr)."""
     code, output, errors = run_command(
         [sys.executable, os.path.join(ROOT, 'tools', 'embed.py'),
-         '--checkpoint', str(corpus.directory.join('checkpoints')), '--vocab_path', corpus.vocab_path,
+         '--checkpoint', str(corpus.directory.join('checkpoints', '000002')), '--vocab_path', corpus.vocab_path,
          '--use_gpu', 'False'] + list(args), env=dict(os.environ, GLOG_minloglevel='3', CPU_NUM='1'), **options)
     return code, output.splitlines(), errors.splitlines()
 
@@ -200,7 +200,7 @@ def test_it_is_told_what_cannot_be_read(trained):
 @pytest.mark.parametrize('script', ['tools/embed.py', 'data/prepare.py'])
 def test_standard_input_is_closed(trained, script, redirection):
     if script == 'tools/embed.py':
-        more = ['--checkpoint', str(trained.directory.join('checkpoints')), '--vocab_path', trained.vocab_path,
+        more = ['--checkpoint', str(trained.directory.join('checkpoints', '000002')), '--vocab_path', trained.vocab_path,
                 '--use_gpu', 'False', '--output', str(trained.directory.join('vectors.npz'))]
     else:
         more = ['--output', str(trained.directory.join('out'))]

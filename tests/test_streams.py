@@ -40,7 +40,7 @@ def test_training_goes_on_without_stderr(corpus):
 
 def evaluate(corpus, redirection):
     command = [sys.executable, os.path.join(ROOT, 'tools', 'evaluate.py'), '--checkpoint',
-               str(corpus.directory.join('checkpoints')), '--test_path', corpus.test_path, '--vocab_path',
+               str(corpus.directory.join('checkpoints', '000002')), '--test_path', corpus.test_path, '--vocab_path',
                corpus.vocab_path, '--use_gpu', 'False']
     return run_command(['sh', '-c', '"$0" "$@" %s; echo $? >&2' % redirection] + command)[2]
 
