@@ -199,13 +199,15 @@ class Trainer(object):
                 print('the dev text is another than before: its best perplexity counts anew')
                 self.state.update(test_path=here['test_path'], best_dev_perplexity=None, best_step=None)
         self.state['skipped_steps'] = sorted(set(self.state['skipped_steps'] + skipped))
-        self._begin()
+        self._begin(path and os.path.dirname(os.path.abspath(path)))
 
-    def _begin(self):
-        """Opens what tells of the run from here on."""
+    def _begin(self, before):
+        """Opens what tells of the run from here on. `before`: the directory where it was until now, '' if it starts."""
         directory, state = self.job.directory, self.state
+        # What is logged elsewhere may be of another run, which was killed before it saved anything.
+        logged = state['step'] if before and os.path.samefile(before, directory) else 0
         self.evaluator = Evaluator(self.program.config, self.job.dev_reader, self.job.places, self.program.executor)
-        self.run_log = RunLog(directory, state['step'], self.args.visualdl) if self.first else None
+        self.run_log = RunLog(directory, logged, self.args.visualdl) if self.first else None
         self.curves = Curves(directory, self.args.curves)
         self.window, self.begun, self.learning_rate = Window(), dict(state), self.args.learning_rate
         self.saved_step, self.saved_time = state['step'], clock.now()

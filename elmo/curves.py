@@ -112,7 +112,8 @@ def draw(runs, path):
     rows, heading = (len(panels) + 1) // 2, 0.1 + 0.3 * len(runs) if len(runs) > 1 else 0
     figure = new_figure(12, 4 * rows + heading)
     for place, (title, scale, curves) in enumerate(panels, 1):
-        axes = figure.add_subplot(rows, 2, place)
+        alone = place == 2 * rows - 1 == len(panels)  # in its row, which it fills
+        axes = figure.add_subplot(rows, 1, rows) if alone else figure.add_subplot(rows, 2, place)
         plot_panel(axes, curves, runs, scale)
         axes.set_title(title)
         axes.set_xlabel('step')

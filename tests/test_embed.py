@@ -166,6 +166,16 @@ def test_nearest_words_in_context(trained, same):
         neighbours.nearest(embedder, sentence, '词5', blocks, 6)
 
 
+@pytest.mark.parametrize('flags, found', [([], 'no other sentence;'), (['--same'], 'no other sentence with 词1;')])
+def test_neighbours_without_a_hit(trained, capsys, monkeypatch, flags, found):
+    lines = ['词1 词2', ''] + ['词3 词4'] * bool(flags)
+    monkeypatch.setattr('sys.argv', [
+        'neighbours.py', '词1 词2', '词1', '--text', write_lines(trained.directory.join('text.txt'), lines),
+        '--checkpoint', str(trained.directory.join('checkpoints')), '--vocab_path', trained.vocab_path,
+        '--use_gpu', 'False'] + flags)
+    assert found in refused(capsys, neighbours.main)
+
+
 def limit_files(size):
     """For preexec_fn: a longer file cannot be written, as on a full disk; Python ignores the signal that comes too."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -200,8 +210,8 @@ def test_it_is_told_what_cannot_be_read(trained):
 @pytest.mark.parametrize('script', ['tools/embed.py', 'data/prepare.py'])
 def test_standard_input_is_closed(trained, script, redirection):
     if script == 'tools/embed.py':
-        more = ['--checkpoint', str(trained.directory.join('checkpoints', '000002')), '--vocab_path', trained.vocab_path,
-                '--use_gpu', 'False', '--output', str(trained.directory.join('vectors.npz'))]
+        more = ['--checkpoint', str(trained.directory.join('checkpoints', '000002')), '--use_gpu', 'False',
+                '--vocab_path', trained.vocab_path, '--output', str(trained.directory.join('vectors.npz'))]
     else:
         more = ['--output', str(trained.directory.join('out'))]
     code, _, errors = run_command(['sh', '-c', 'timeout -s KILL 60 "$0" "$@" ' + redirection, sys.executable,

@@ -101,6 +101,42 @@ def test_what_is_drawn(tmpdir, monkeypatch, capsys):
     assert 'two: step 21, best dev perplexity 70.50 at step 21' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('metrics, rows', [({}, 1), (dict(loss=1.), 1), (dict(loss=1., learning_rate=1.), 2)])
+def test_no_part_of_the_picture_is_empty(monkeypatch, metrics, rows):
+    """Also of a tagger whose log has few lines: its first is an evaluation."""
+    figures = []
+    monkeypatch.setattr(curves, 'save', lambda figure, path: figures.append(figure))
+    records = [dict(metrics, kind='train', step=1, epoch=1)] if metrics else []
+    curves.draw([('', records + [{'kind': 'dev', 'step': 2, 'epoch': 1, 'f1': 80.}])], 'x.png')
+    boxes = [panel.get_position() for panel in figures[0].axes]
+    assert len(boxes) == 1 + len(metrics)
+    for row in range(rows):
+        inside = [box for box in boxes if box.y0 < (row + 0.5) / rows < box.y1]
+        assert min(box.x0 for box in inside) < 0.1 and max(box.x1 for box in inside) > 0.95
+
+
+def test_runs_of_two_kinds_are_not_drawn_together(tmpdir, monkeypatch, capsys):
+    model, tagger, output = made_up(tmpdir.join('model'), 10, loss=[4.]), tmpdir.mkdir('tagger'), tmpdir.join('x.png')
+    log = runlog.RunLog(str(tagger))
+    log.write('train', 50, 1, loss=0.2)
+    log.write('dev', 60, 1, f1=90.)
+    monkeypatch.setattr(sys, 'argv', ['plot.py', model, str(tagger), '--output', str(output)])
+    line = refused(capsys, plot.main)
+    assert 'of a language model and of a tagger' in line and not output.check()
+
+
+def test_the_log_of_another_run_is_left_behind(corpus):
+    """A run that was killed before its first checkpoint has left a log in the directory where another one goes on."""
+    run(corpus, max_steps=4)
+    other = corpus.directory.mkdir('other')
+    log = runlog.RunLog(str(other))
+    for step in (1, 2, 1000):
+        log.write('train', step, 1, loss=9.)
+    run(corpus, max_steps=6, resume_from=corpus.directory.join('checkpoints'), save_dir=other)
+    assert {record['step'] for record in runlog.read(str(other))} == {5, 6}
+    assert {record['step'] for record in runlog.read(str(corpus.directory.join('checkpoints')))} == {1, 2, 3, 4}
+
+
 def test_many_points_are_means_of_neighbours(monkeypatch):
     monkeypatch.setattr(curves, 'POINTS', 3)
     assert curves.thin([(1, 10.), (2, 20.), (3, 30.)]).tolist() == [[1, 10], [2, 20], [3, 30]]

@@ -182,7 +182,7 @@ def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num
     monkeypatch.setenv('CPU_NUM', num_devices)
     run(corpus, max_epoch=6, learning_rate=0.5)
     last = log_lines(capsys.readouterr().out, 'dev')[-1]
-    trained = checkpoint.find(str(corpus.directory.join('checkpoints')))
+    trained = checkpoint.newest_whole(str(corpus.directory.join('checkpoints')))
     other = write_lines(corpus.directory.join('other.txt'), random_sentences(['词0', '词1', '词2'], 20, 9))
     perplexity = {}
     for name, flags in (('anew', {}), ('continued', {'load_pretraining_params': trained})):

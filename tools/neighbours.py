@@ -82,6 +82,9 @@ def main():
 
     found = nearest(embedder, args.sentence.split(), args.word, blocks(), args.number, args.same)
     progress.close()
+    if not found:
+        wanted = ' with %s' % args.word if args.same else ''
+        raise InputError('--text %s: no other sentence%s; give more text' % (args.text, wanted))
     for cosine, place, position, words in found:
         before, after = words[max(position - CONTEXT, 0):position], words[position + 1:position + 1 + CONTEXT]
         print('%.3f  %s: %s' % (cosine, place, ' '.join(before + ['[%s]' % words[position]] + after)))

@@ -19,6 +19,9 @@ def main():
     for path, records in runs:
         if not records:
             raise InputError('%s: nothing is logged there yet' % os.path.join(path, runlog.NAME))
+    if len({any('perplexity_fw' in record for record in records) for _, records in runs}) > 1:
+        raise InputError('the runs are of a language model and of a tagger, whose losses are not to be compared; draw '
+                         'them apart')
     curves.draw(runs, args.output)
     for path, records in runs:
         print('%s: %s' % (path, summary(records)))
