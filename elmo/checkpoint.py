@@ -18,12 +18,13 @@ import os
 import re
 import sys
 
+import numpy as np
 import paddle.fluid as fluid
 import six
 
 import bilm
 from elmo import devices, manifest, schema
-from elmo.arrays import shape_on_disk
+from elmo.arrays import open_parameter, shape_on_disk
 from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
 from elmo.release import load_vars, save_vars
 from elmo.text import InputError, open_binary
@@ -298,8 +299,10 @@ def check_config(path, config, vocabulary):
         bilm.check_files(path, config)
 
 
-def load_parameters(exe, path, program, config, vocabulary):
+def load_parameters(exe, path, program, config, vocabulary, scope=None):
     """Loads the parameters of a checkpoint, with or without a softmax; returns their names.
+
+    They go into the scope, None being the current one.
 
     InputError if sizes or vocabulary differ, or a file is missing or damaged.
     """
@@ -308,6 +311,10 @@ def load_parameters(exe, path, program, config, vocabulary):
     with bilm_errors():
         parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
         manifest.check(path, sorted(parameters))
+        if scope:
+            names = sorted(parameters & set(bilm.parameter_shapes(config)))
+            _fill(scope, exe.place, path, names)
+            return names
         return bilm.init_pretraining_params(exe, path, program, config=config)
 
 
@@ -355,9 +362,10 @@ def load_state(exe, path, program, variables, here, wanted, later=()):
     return dict(state, ran_on=here['ran_on'])
 
 
-def load_variables(exe, path, part, program, variables):
+def load_variables(exe, path, part, program, variables, scope=None):
     """Loads variables of a program from the directory `part` of a checkpoint, '' being the checkpoint itself.
 
+    They go into the scope, None being the current one.
     InputError if one is missing, damaged or of another shape; then nothing is loaded.
     """
     directory = os.path.join(path, part)
@@ -367,4 +375,13 @@ def load_variables(exe, path, part, program, variables):
         if shape != tuple(variable.shape):
             raise InputError('%s: has shape %s, needed is %s'
                              % (os.path.join(directory, variable.name), list(shape), list(variable.shape)))
-    load_vars(exe, directory, program, vars=variables)
+    if scope:
+        _fill(scope, exe.place, directory, [variable.name for variable in variables])
+    else:
+        load_vars(exe, directory, program, vars=variables)
+
+
+def _fill(scope, place, directory, names):
+    """Sets parameters in a scope from their files. fluid.io knows the current scope alone, which all threads share."""
+    for name in names:
+        scope.var(name).get_tensor().set(np.array(open_parameter(os.path.join(directory, name))), place)

@@ -2,7 +2,9 @@
 """The devices that a program runs on, and what is fed to each of them."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
 import os
+import threading
 
 import numpy as np
 import paddle.fluid as fluid
@@ -11,6 +13,17 @@ from elmo import memory, release
 from elmo.text import InputError, is_whole_number
 
 THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
+_builders = threading.RLock()
+
+
+@contextlib.contextmanager
+def building(program):
+    """Layers that are made within go into `program`.
+
+    One thread builds at a time: fluid's default program and its counter of names are those of all threads.
+    """
+    with _builders, fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        yield
 
 
 def places(use_gpu=None):
@@ -100,10 +113,10 @@ class Executor(object):
         if release.has_data_parallel():
             self._program = fluid.CompiledProgram(program).with_data_parallel(loss, build, execution, shared, places)
 
-    def run(self, fetch_list, feed=None, return_numpy=True):
-        """As fluid.Executor.run; `feed` is a list of one dict a device."""
+    def run(self, fetch_list, feed=None, return_numpy=True, scope=None):
+        """As fluid.Executor.run; `feed` is a list of one dict a device. The scope must be the same in each call."""
         self.has_run = True
-        return self._exe.run(self._program, feed, fetch_list, return_numpy=return_numpy)
+        return self._exe.run(self._program, feed, fetch_list, scope=scope, return_numpy=return_numpy)
 
 
 def lod_tensor(array, lengths, place):

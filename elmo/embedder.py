@@ -2,6 +2,8 @@
 """ELMo's vectors of sentences, from Python."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import threading
+
 import numpy as np
 import paddle.fluid as fluid
 
@@ -16,6 +18,9 @@ LAYERS = ('average', 'mix', 'top', 'all')
 
 class Embedder(object):
     """ELMo's vectors of sentences, lists of tokens. Its parameters are in a scope of their own.
+
+    Several threads may make such objects and call them; the calls of one object take turns. While one is made, other
+    threads must not build networks, as fluid has one default program for all of them.
 
     Args:
         path: a checkpoint, ours or the published one, or a directory of ours.
@@ -41,15 +46,14 @@ class Embedder(object):
         if layers == 'mix' and (not mix or len(mix) != number + 1 or min(mix[:-1]) <= 0):
             raise InputError('--mix: wants %d shares above 0, one for each layer from 0 on, and gamma' % number)
         program = fluid.Program()
-        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        with devices.building(program):
             word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
             self._vectors = bilm.elmo_encoder(bilm.emb(word, config=self.config), config=self.config,
                                               layers=layers if layers in ('top', 'all') else 'mix').name
-        with fluid.scope_guard(self._scope):
-            checkpoint.load_parameters(fluid.Executor(self._place), path, program, self.config, vocabulary)
-            if layers in ('average', 'mix'):
-                self._set_mix(mix if layers == 'mix' else [1.] * (number + 1))
-            self._executor = devices.Executor(program, [self._place])
+        checkpoint.load_parameters(fluid.Executor(self._place), path, program, self.config, vocabulary, self._scope)
+        if layers in ('average', 'mix'):
+            self._set_mix(mix if layers == 'mix' else [1.] * (number + 1))
+        self._executor, self._turn = devices.Executor(program, [self._place]), threading.Lock()
 
     def _set_mix(self, mix):
         """Sets ELMo_w and ELMo_gamma from shares of any sum and gamma."""
@@ -61,9 +65,9 @@ class Embedder(object):
         layers = self.config['num_layers'] + 1 if self._layers == 'all' else 1
         shape = layers, 2 * self.config['embed_size']
         results = [np.zeros([len(sentence), shape[0] * shape[1]], dtype='float32') for sentence in sentences]
-        with fluid.scope_guard(self._scope):
+        with self._turn:
             for pieces, feed in prefetch(self._feeds(sentences)):
-                vectors, = self._executor.run([self._vectors], [feed], return_numpy=False)
+                vectors, = self._executor.run([self._vectors], [feed], return_numpy=False, scope=self._scope)
                 put_back(np.array(vectors), pieces, results)
         if self._layers == 'all':
             return [vectors.reshape((len(vectors),) + shape).transpose(1, 0, 2) for vectors in results]

@@ -167,7 +167,7 @@ def decoding(sizes, whole):
 def decoding_program(sizes, whole):
     """The program of `decoding`, and its output."""
     program = fluid.Program()
-    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+    with devices.building(program):
         return program, decoding(sizes, whole)
 
 

@@ -11,6 +11,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import os
 import shutil
+import threading
 
 import numpy as np
 import paddle.fluid as fluid
@@ -33,7 +34,7 @@ SETTINGS = {  # in settings.json, of what is read
 
 
 class Decoder(object):
-    """Finds the best label of each unit of sentences; the parameters are in the current scope.
+    """Finds the best label of each unit of sentences.
 
     Args:
         exe: a fluid.Executor.
@@ -41,10 +42,12 @@ class Decoder(object):
         elmo_layers: an ElmoLayers; None: the network computes the layers itself.
         batch_tokens: units decoded at a time; it bounds memory.
         max_length: a sentence with more units is decoded in pieces.
+        scope: the fluid.Scope with the parameters; None: the current one.
     """
 
-    def __init__(self, exe, sizes, elmo_layers=None, batch_tokens=1600, max_length=256):
-        self.exe, self.elmo_layers, self.batch_tokens, self.max_length = exe, elmo_layers, batch_tokens, max_length
+    def __init__(self, exe, sizes, elmo_layers=None, batch_tokens=1600, max_length=256, scope=None):
+        self.exe, self.scope, self.elmo_layers = exe, scope, elmo_layers
+        self.batch_tokens, self.max_length = batch_tokens, max_length
         self.program, self._path = network.decoding_program(sizes, whole=elmo_layers is None)
 
     def __call__(self, sentences):
@@ -52,13 +55,14 @@ class Decoder(object):
         results = [np.zeros([len(ids)], dtype='int64') for ids in sentences]
         for pieces in batches_of_pieces(sentences, self.max_length, self.batch_tokens):
             feed = network.feed([piece.tokens for piece in pieces], self.exe.place, self.elmo_layers)
-            path, = self.exe.run(self.program, feed=feed, fetch_list=[self._path], return_numpy=False)
+            path, = self.exe.run(self.program, feed=feed, fetch_list=[self._path], scope=self.scope,
+                                 return_numpy=False)
             put_back(np.array(path).reshape(-1), pieces, results)
         return results
 
 
 class Tagger(object):
-    """Finds the words of raw texts and their tags.
+    """Finds the words of raw texts and their tags. Several threads may call it; the calls take turns.
 
     Args:
         decoder: a Decoder.
@@ -71,6 +75,7 @@ class Tagger(object):
 
     def __init__(self, decoder, units, labels):
         self.decoder, self.units, self.labels, self.stray = decoder, units, labels, 0
+        self._turn = threading.Lock()
 
     def __call__(self, texts, tokenized=False):
         """The words of each text: a list of [(word, tag)]. White space is a border of words.
@@ -78,7 +83,12 @@ class Tagger(object):
         Args:
             tokenized: the texts are words separated by white space. Each stays whole, and has the tag of its last unit.
         """
-        texts, results = [[self.units.cut(part) for part in text.split()] for text in texts], []
+        with self._turn:
+            return self._tag([[self.units.cut(part) for part in text.split()] for text in texts], tokenized)
+
+    def _tag(self, texts, tokenized):
+        """As __call__; a text is a list of its parts between white space, each a list of units."""
+        results = []
         found = self.decoder([self.units.ids([unit for part in parts for unit in part]) for parts in texts])
         for parts, numbers in zip(texts, found):
             labels, words, end = [self.labels[number] for number in numbers], [], 0
@@ -94,7 +104,9 @@ class Tagger(object):
 
 
 def load(directory, place):
-    """The Tagger of a model directory; its parameters go into the current scope.
+    """The Tagger of a model directory; its parameters are in a scope of their own.
+
+    While it is made, other threads must not build networks, as fluid has one default program for all of them.
 
     InputError if a file is missing, truncated or from another model.
     """
@@ -108,10 +120,11 @@ def load(directory, place):
                          % (directory, len(labels), settings['sizes']['num_labels']))
     check_sizes(directory, settings['sizes'])
     # The network is built here: a saved program could do anything.
-    decoder = Decoder(fluid.Executor(place), settings['sizes'], None, settings['batch_tokens'], settings['max_length'])
+    decoder = Decoder(fluid.Executor(place), settings['sizes'], None, settings['batch_tokens'], settings['max_length'],
+                      fluid.Scope())
     parameters = decoder.program.all_parameters()
     devices.check_memory(place, [parameter.shape for parameter in parameters])
-    checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, parameters)
+    checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, parameters, decoder.scope)
     return Tagger(decoder, Units(vocabulary), labels)
 
 

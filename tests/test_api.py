@@ -1,0 +1,124 @@
+# -*- coding: utf-8 -*-
+"""What Python users call: several models at once, several threads, what is refused, words to ids and back."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import threading
+
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+from helpers import make_checkpoint, write_lines
+from elmo import Embedder, Vocabulary
+from lac_finetune import network, tagger
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+CPU = fluid.CPUPlace()
+WORDS = ['我', '的', '弟弟', '在', '上海', '工作', '。', '123', 'A']
+LABELS = ['r-B', 'r-I', 'u-B', 'u-I', 'n-B', 'n-I']
+TEXTS = ['我的弟弟在上海工作。', '', '上海 的\u3000弟弟', '我１２３Ａ在' * 9, '龙', '弟弟的工作在上海。' * 3]
+SENTENCES = [['我', '的', '弟弟'], ['上海'], [], ['龙', '在', '上海', '工作', '。'] * 3]
+
+
+@pytest.fixture
+def vocabulary(tmpdir):
+    return Vocabulary(write_lines(tmpdir.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>'] + WORDS))
+
+
+def make_model(directory, vocabulary, seed):
+    """A model directory with random parameters, and ELMo in it; returns its path."""
+    make_checkpoint(directory.join('elmo'), vocabulary)
+    with io.open(str(directory.join('elmo', 'bilm.json')), encoding='utf-8') as config:
+        elmo = json.load(config)
+    sizes = {'vocab_size': len(vocabulary), 'num_labels': len(LABELS), 'word_emb_dim': 4, 'grnn_hidden_dim': 4,
+             'bigru_num': 1, 'vocab_sha256': vocabulary.sha256, 'elmo': elmo}
+    path, random, scope = str(directory.join('model%d' % seed)), np.random.RandomState(seed), fluid.Scope()
+    with fluid.scope_guard(scope):
+        program, _ = network.decoding_program(sizes, whole=True)
+        for parameter in program.all_parameters():
+            scope.var(parameter.name).get_tensor().set(random.randn(*parameter.shape).astype('float32'), CPU)
+        tagger.save(fluid.Executor(CPU), path, vocabulary, LABELS,
+                    {'sizes': sizes, 'batch_tokens': 60, 'max_length': 20}, path + '.new')
+    return path
+
+
+@pytest.fixture
+def models(tmpdir, vocabulary):
+    """Two model directories of the same sizes and other parameters."""
+    return [make_model(tmpdir, vocabulary, seed) for seed in (1, 2)]
+
+
+def test_taggers_do_not_share_parameters(models):
+    one = tagger.load(models[0], CPU)
+    alone = one(TEXTS)
+    other = tagger.load(models[1], CPU)
+    assert one(TEXTS) == alone != other(TEXTS)
+    assert fluid.global_scope().find_var('crf') is None  # the scope is the user's
+
+
+def test_embedders_do_not_share_parameters(tmpdir, vocabulary):
+    for name, size in (('one', 6), ('two', 5)):
+        make_checkpoint(tmpdir.join(name), vocabulary, hidden_size=size)
+    one = Embedder(str(tmpdir.join('one')), vocabulary, place=CPU)
+    alone = one(SENTENCES)
+    other = Embedder(str(tmpdir.join('two')), vocabulary, place=CPU)
+    for found, expected, different in zip(one(SENTENCES), alone, other(SENTENCES)):
+        np.testing.assert_array_equal(found, expected)
+        assert not len(found) or np.abs(found - different).max() > 0
+    assert fluid.global_scope().find_var('embedding_para') is None
+
+
+def in_threads(functions):
+    """Calls functions at the same time, each in a thread; returns their results. The test fails after 100 seconds."""
+    results, errors = [None] * len(functions), []
+
+    def call(number):
+        try:
+            results[number] = functions[number]()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(len(functions))]
+    for thread in threads:
+        thread.daemon = True
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert not errors and not any(thread.is_alive() for thread in threads)
+    return results
+
+
+def test_threads_share_a_tagger(models):
+    runs = [tagger.load(path, CPU) for path in models]
+    expected = [run(TEXTS) for run in runs]
+    found = in_threads([lambda run=run: [run(TEXTS) for _ in range(20)] for run in runs * 2])
+    assert found == [[tagged] * 20 for tagged in expected * 2]
+
+
+def test_threads_share_an_embedder(tmpdir, vocabulary):
+    make_checkpoint(tmpdir.join('elmo'), vocabulary)
+    embedder = Embedder(str(tmpdir.join('elmo')), vocabulary, batch_tokens=5, place=CPU)
+    expected = embedder(SENTENCES)
+    for results in in_threads([lambda: [embedder(SENTENCES) for _ in range(20)]] * 4):
+        for found in results:
+            for one, other in zip(found, expected):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_threads_load_models(tmpdir, models, vocabulary):
+    """While the main program of the user is what it was."""
+    make_checkpoint(tmpdir.join('other'), vocabulary)
+    mine = fluid.default_main_program()
+
+    def embed():
+        return [len(vectors) for vectors in Embedder(str(tmpdir.join('other')), vocabulary, place=CPU)(SENTENCES)]
+
+    def tag(path):
+        return tagger.load(path, CPU)(TEXTS)
+
+    expected = [tag(models[0]), tag(models[1]), embed()]
+    found = in_threads([lambda: tag(models[0]), lambda: tag(models[1]), embed] * 2)
+    assert found == expected * 2
+    assert fluid.default_main_program() is mine and not mine.global_block().ops
