@@ -10,7 +10,7 @@ import paddle.fluid as fluid
 import bilm
 from elmo import checkpoint, devices
 from elmo.batching import batches_of_pieces, prefetch, put_back
-from elmo.text import BOS, EOS, InputError, read_blocks
+from elmo.text import BOS, EOS, TEXT, InputError, Vocabulary, read_blocks
 
 BLOCK = 1 << 15  # characters that are read before they are encoded
 LAYERS = ('average', 'mix', 'top', 'all')
@@ -33,10 +33,15 @@ class Embedder(object):
         max_length: a sentence of more tokens is read in pieces.
 
     Raises:
-        InputError: the checkpoint is missing, damaged or of another vocabulary, or the mix does not fit.
+        InputError: the checkpoint is missing, damaged or of another vocabulary, this is no Vocabulary, or layers or mix
+            do not fit.
     """
 
     def __init__(self, path, vocabulary, layers='average', mix=None, place=None, batch_tokens=2560, max_length=256):
+        if not isinstance(vocabulary, Vocabulary):
+            raise InputError('Embedder wants a Vocabulary, got %s; give Vocabulary(path)' % type(vocabulary).__name__)
+        if layers not in LAYERS:
+            raise InputError('layers: wants one of %s' % ', '.join(LAYERS))
         self._vocabulary, self._layers, self._scope = vocabulary, layers, fluid.Scope()
         self._place = place or devices.places()[0]
         self._batch_tokens, self._max_length = batch_tokens, max_length
@@ -61,7 +66,11 @@ class Embedder(object):
             self._scope.var(str(name)).get_tensor().set(np.array(value, dtype='float32'), self._place)
 
     def __call__(self, sentences):
-        """The vectors of each sentence: a list of float32 [tokens, 2 * embed_size], with 'all' [layers, tokens, …]."""
+        """The vectors of each sentence: a list of float32 [tokens, 2 * embed_size], with 'all' [layers, tokens, …].
+
+        InputError unless each sentence is a list of words, without <S> and </S>: these are put around it.
+        """
+        sentences = self._ids(sentences)
         layers = self.config['num_layers'] + 1 if self._layers == 'all' else 1
         shape = layers, 2 * self.config['embed_size']
         results = [np.zeros([len(sentence), shape[0] * shape[1]], dtype='float32') for sentence in sentences]
@@ -73,11 +82,20 @@ class Embedder(object):
             return [vectors.reshape((len(vectors),) + shape).transpose(1, 0, 2) for vectors in results]
         return results
 
+    def _ids(self, sentences):
+        """The ids of each sentence; see __call__."""
+        if isinstance(sentences, (bytes, TEXT)) or not hasattr(sentences, '__iter__'):
+            raise InputError('a list of sentences is wanted, each a list of words, got %s' % type(sentences).__name__)
+        found = [self._vocabulary.ids(sentence) for sentence in sentences]
+        if any({self._vocabulary.bos, self._vocabulary.eos}.intersection(ids) for ids in found):
+            raise InputError('a sentence has the word %s or %s, which is put around it anyway; leave it out'
+                             % (BOS, EOS))
+        return found
+
     def _feeds(self, sentences):
         """Yields (a batch of pieces of the sentences, what it is fed)."""
         for pieces in batches_of_pieces(sentences, self._max_length, self._batch_tokens):
-            ids = [self._vocabulary.ids(piece.tokens) for piece in pieces]
-            yield pieces, {'word': devices.ids_tensor(ids, self._place)}
+            yield pieces, {'word': devices.ids_tensor([piece.tokens for piece in pieces], self._place)}
 
 
 def read_segmented(paths):

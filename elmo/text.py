@@ -10,11 +10,30 @@ import re
 import sys
 
 BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
+TEXT = type('')  # unicode in Python 2.7
 MAX_LINE_BYTES = 16 << 20  # a longer line is hardly text, and memory must be bounded
 
 
 class InputError(Exception):
     """What is wrong with the user's input, in one line: what, where, and what to do."""
+
+
+def list_of_texts(values, wanted):
+    """The values as a list; InputError, which says what is `wanted`, unless they are a list, or the like, of text."""
+    if isinstance(values, (bytes, TEXT)) or not hasattr(values, '__iter__'):
+        raise InputError('%s is wanted, got %s' % (wanted, _kind(values)))
+    values = list(values)
+    for value in values if set(map(type, values)) - {TEXT} else ():
+        if not isinstance(value, TEXT):
+            raise InputError('%s is wanted, got %s in a list' % (wanted, _kind(value)))
+    return values
+
+
+def _kind(value):
+    """What a value is, in words."""
+    if isinstance(value, TEXT):
+        return 'one text'
+    return "bytes, which need .decode('utf-8')" if isinstance(value, bytes) else type(value).__name__
 
 
 def list_files(pattern):
@@ -128,6 +147,8 @@ class Vocabulary(object):
     """
 
     def __init__(self, path):
+        if not isinstance(path, (str, TEXT)) and not hasattr(path, '__fspath__'):
+            raise InputError('Vocabulary wants the path of a file, got %s' % _kind(path))
         self.path, self.words, self._ids = path, [], {}
         for place, text, _ in read_lines(path):
             word = text.rstrip('\r\n')
@@ -149,6 +170,9 @@ class Vocabulary(object):
         return len(self.words)
 
     def ids(self, words):
-        """Ids of a list of tokens. A token that is not in the vocabulary gets the id of `<UNK>`."""
+        """Ids of a list of tokens. A token that is not in the vocabulary gets the id of `<UNK>`.
+
+        InputError unless it is a list, or the like, of text.
+        """
         get, unk = self._ids.get, self.unk
-        return [get(word, unk) for word in words]
+        return [get(word, unk) for word in list_of_texts(words, 'a list of words, as Segmenter cuts a text,')]

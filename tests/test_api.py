@@ -11,7 +11,7 @@ import paddle.fluid as fluid
 import pytest
 
 from helpers import make_checkpoint, write_lines
-from elmo import Embedder, Vocabulary
+from elmo import Embedder, InputError, Vocabulary
 from lac_finetune import network, tagger
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
@@ -122,3 +122,30 @@ def test_threads_load_models(tmpdir, models, vocabulary):
     found = in_threads([lambda: tag(models[0]), lambda: tag(models[1]), embed] * 2)
     assert found == expected * 2
     assert fluid.default_main_program() is mine and not mine.global_block().ops
+
+
+@pytest.mark.parametrize('sentences', ['我的弟弟', ['我的弟弟'], [[1, 2, 3]], [['我'], 5], [['我', '<S>']], 7,
+                                       [['我', '</S>', '的']], [['我'.encode('utf-8')]], [[['我']]], None])
+def test_what_an_embedder_refuses(tmpdir, vocabulary, sentences):
+    make_checkpoint(tmpdir.join('elmo'), vocabulary)
+    embedder = Embedder(str(tmpdir.join('elmo')), vocabulary, place=CPU)
+    with pytest.raises(InputError) as error:
+        embedder(sentences)
+    message = error.value.args[0]
+    assert '\n' not in message and ('<S>' if '<S>' in repr(sentences) else '</S>' if '</S>' in repr(sentences)
+                                    else 'list of words') in message
+
+
+@pytest.mark.parametrize('other', ['vocabulary.txt', ['我'], None])
+def test_what_is_no_vocabulary(tmpdir, vocabulary, other):
+    make_checkpoint(tmpdir.join('elmo'), vocabulary)
+    with pytest.raises(InputError) as error:
+        Embedder(str(tmpdir.join('elmo')), other, place=CPU)
+    assert 'give Vocabulary(path)' in error.value.args[0] and '\n' not in error.value.args[0]
+    with pytest.raises(InputError) as error:
+        Embedder(str(tmpdir.join('elmo')), vocabulary, 'avg', place=CPU)
+    assert 'average, mix, top, all' in error.value.args[0]
+    for path in (['<S>', '</S>', '<UNK>'], 3, None):
+        with pytest.raises(InputError) as error:
+            Vocabulary(path)
+        assert 'path' in error.value.args[0]
