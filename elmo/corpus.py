@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 
-from elmo.text import BOS, EOS, UNK, InputError
+from elmo.text import BOS, EOS, UNK, InputError, half_width
 
 RESERVED = (BOS, EOS, UNK)
 MAX_WORDS = 2000000  # distinct words counted at once, about 400 MB
@@ -110,8 +110,9 @@ class WordCounts(object):
         return (list(first) + [word for word, _ in words if word not in known])[:max_size]
 
     def coverage(self, words):
-        """The share of all counted words that are in `words`."""
-        return sum(self.counts.get(word, 0) for word in words) / self.total
+        """The share of all counted words that are in `words`, in any width."""
+        known = set(map(half_width, words))
+        return sum(count for word, count in self.counts.items() if half_width(word) in known) / self.total
 
 
 def write_lines(path, lines):

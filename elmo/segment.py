@@ -2,15 +2,11 @@
 """Cuts raw Chinese text into words with jieba: words of a vocabulary, or of jieba's own dictionary."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import collections
 import io
 import warnings
 
-from elmo.batching import cut as pieces
-from elmo.text import InputError
-
-# Full-width ASCII and the full-width space. One character becomes one character, so that places in a text stay.
-HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
-HALF_WIDTH[0x3000] = 0x20
+from elmo.text import TEXT, InputError, Vocabulary, half_width, list_of_texts
 
 CUT = '_Tokenizer__cut_DAG_NO_HMM'  # jieba's own name of a method that is private to it
 _CHARACTERS = 10000  # cut at a time, so that memory is bounded; no sentence is longer
@@ -19,12 +15,14 @@ _CHARACTERS = 10000  # cut at a time, so that memory is bounded; no sentence is 
 class Segmenter(object):
     """Cuts text along the most probable path through a dictionary. New-word discovery (HMM) is off.
 
+    Text and dictionary are compared in half width. The words keep the characters that they have in the text.
+
     Args:
-        words: the words of the dictionary, most frequent first. The n-th word counts as 1/n of the first (Zipf's law).
-            None: jieba's own dictionary.
+        words: a Vocabulary, or the words of the dictionary, most frequent first. The n-th word counts as 1/n of the
+            first (Zipf's law). None: jieba's own dictionary.
 
     Raises:
-        InputError: jieba is not installed, or not as it is needed here; or there is no word.
+        InputError: jieba is not installed, or not as it is needed here; or there is no word, or something else.
     """
 
     def __init__(self, words=None):
@@ -41,6 +39,11 @@ class Segmenter(object):
         self._tokenizer = tokenizer()
         dictionary = self._tokenizer.get_dict_file()
         if words is not None:
+            if isinstance(words, Vocabulary):
+                words = sorted(words.half_width, key=words.half_width.get)
+            else:
+                words = map(half_width, list_of_texts(words, 'a Vocabulary or a list of words'))
+            words = list(collections.OrderedDict.fromkeys(words))  # of two words that differ in width, the first
             if not words:
                 raise InputError('there is no word to segment by: give a vocabulary with words')
             entries = ('%s %d' % (word, max(1, 10 ** 7 // rank)) for rank, word in enumerate(words, 1))
@@ -49,15 +52,25 @@ class Segmenter(object):
         self._tokenizer.FREQ, self._tokenizer.total = self._tokenizer.gen_pfdict(dictionary)
         self._tokenizer.initialized = True
 
-    def __call__(self, text):
-        """The tokens of a text, a list. Joined they are the text without its white space."""
+    def cut(self, text):
+        """The words of a text, a list. Joined they are the text without its white space.
+
+        <S>, </S> and <UNK> in it are text like any other. InputError unless it is a text.
+        """
+        if not isinstance(text, TEXT):
+            raise InputError('one text is wanted, got %s' % type(text).__name__)
         # jieba.cut looks up letters, digits and Chinese characters alone. It would not find …… or 20％.
-        cut, tokens = getattr(self._tokenizer, CUT), []
+        cut, words = getattr(self._tokenizer, CUT), []
         for part in text.split():
-            for _, piece in pieces(part, _CHARACTERS):
-                for token in cut(piece):
-                    if '\udc00' <= token[0] <= '\udfff' and tokens:  # second half of a rare character in Python 2.7
-                        tokens[-1] += token
+            for first in range(0, len(part), _CHARACTERS):
+                place = first
+                for found in cut(half_width(part[first:first + _CHARACTERS])):
+                    word = part[place:place + len(found)]  # in the width of the text
+                    place += len(found)
+                    if '\udc00' <= word[0] <= '\udfff' and words:  # second half of a rare character in Python 2.7
+                        words[-1] += word
                     else:
-                        tokens.append(token)
-        return tokens
+                        words.append(word)
+        return words
+
+    __call__ = cut

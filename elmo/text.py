@@ -10,12 +10,20 @@ import re
 import sys
 
 BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
+# Full-width ASCII and the full-width space. One character becomes one character, so that places in a text stay.
+HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
+HALF_WIDTH[0x3000] = 0x20
 TEXT = type('')  # unicode in Python 2.7
 MAX_LINE_BYTES = 16 << 20  # a longer line is hardly text, and memory must be bounded
 
 
 class InputError(Exception):
     """What is wrong with the user's input, in one line: what, where, and what to do."""
+
+
+def half_width(text):
+    """The text with its full-width ASCII characters (Ａ１％，（) in half width. Other punctuation (。、“《) stays."""
+    return text.translate(HALF_WIDTH)
 
 
 def list_of_texts(values, wanted):
@@ -135,15 +143,16 @@ class Vocabulary(object):
     """Words and their ids: one token a line, `<S>`, `</S>` and `<UNK>` among them, most frequent first.
 
     Args:
-        path: a UTF-8 file.
+        path: of a UTF-8 file.
 
     Attributes:
         words: list of the tokens, by id.
         bos, eos, unk: ids of `<S>`, `</S>` and `<UNK>`.
+        half_width: {word in half width: id}, without these three; of several words the most frequent one.
         sha256: digest of the tokens. A checkpoint carries it, so that another vocabulary is noticed.
 
     Raises:
-        InputError: names the file and the line that is wrong.
+        InputError: names the file and the line that is wrong, or says that this is no path.
     """
 
     def __init__(self, path):
@@ -164,15 +173,21 @@ class Vocabulary(object):
         if missing:
             raise InputError('%s: lacks %s; add a line for each, best at the top' % (path, ' '.join(missing)))
         self.bos, self.eos, self.unk = [self._ids[word] for word in (BOS, EOS, UNK)]
+        self.half_width = {}
+        for number, word in enumerate(self.words):
+            if number not in (self.bos, self.eos, self.unk):
+                self.half_width.setdefault(half_width(word), number)
         self.sha256 = str(hashlib.sha256('\n'.join(self.words).encode('utf-8')).hexdigest())
 
     def __len__(self):
         return len(self.words)
 
     def ids(self, words):
-        """Ids of a list of tokens. A token that is not in the vocabulary gets the id of `<UNK>`.
+        """Ids of a list of words, a list of int.
 
-        InputError unless it is a list, or the like, of text.
+        A word that the vocabulary has only in the other width (１２３ and 123) gets that id, any other unknown word that
+        of `<UNK>`. The words `<S>`, `</S>` and `<UNK>` get their own. InputError unless it is a list of text.
         """
-        get, unk = self._ids.get, self.unk
-        return [get(word, unk) for word in list_of_texts(words, 'a list of words, as Segmenter cuts a text,')]
+        known, other, unk = self._ids, self.half_width.get, self.unk
+        return [known[word] if word in known else other(half_width(word), unk)
+                for word in list_of_texts(words, 'a list of words, as Segmenter cuts a text,')]

@@ -8,40 +8,28 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import collections
 
-from elmo.segment import HALF_WIDTH, Segmenter
-from elmo.text import InputError, read_lines as text_lines
+from elmo.segment import Segmenter
+from elmo.text import InputError, half_width, read_lines as text_lines
 from lac_finetune.evaluation import OUTSIDE, chunks, split_label, stray
 
 Sentence = collections.namedtuple('Sentence', 'words tags place')  # place is file:line
 Example = collections.namedtuple('Example', 'ids labels')  # of the units of a sentence: two lists of int
 
 
-def half_width(text):
-    """The text with its full-width ASCII characters (Ａ１％，（) in half width. Other punctuation (。、“《) stays."""
-    return text.translate(HALF_WIDTH)
-
-
 class Units(object):
     """Cuts text into units and looks them up in an ELMo vocabulary.
 
-    Both the text and the vocabulary are read in half width. So they agree, whether the vocabulary has ， or ,. If words
-    differ only in width, the most frequent one stands for all. The units themselves keep their width.
+    Both the text and the vocabulary are read in half width. So they agree, whether the vocabulary has ， or ,. The units
+    themselves keep their width. If words of the vocabulary differ only in width, the most frequent one stands for all:
+    models that were trained before have learnt no other. (Vocabulary.ids tells them apart, as pretraining does.)
     """
 
     def __init__(self, vocabulary):
-        self._ids, self._unk = {}, vocabulary.unk
-        for number, word in enumerate(vocabulary.words):
-            if number not in (vocabulary.bos, vocabulary.eos, vocabulary.unk):
-                self._ids.setdefault(half_width(word), number)
-        self._segment = Segmenter(sorted(self._ids, key=self._ids.get))
+        self._ids, self._unk, self._segmenter = vocabulary.half_width, vocabulary.unk, Segmenter(vocabulary)
 
     def cut(self, text):
         """The list of units of a text without white space. Joined, the units are the text."""
-        units, start = [], 0
-        for unit in self._segment(half_width(text)):
-            units.append(text[start:start + len(unit)])
-            start += len(unit)
-        return units
+        return self._segmenter.cut(text)
 
     def ids(self, units):
         """Ids of a list of units in the vocabulary."""

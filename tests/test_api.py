@@ -11,8 +11,9 @@ import paddle.fluid as fluid
 import pytest
 
 from helpers import make_checkpoint, write_lines
-from elmo import Embedder, InputError, Vocabulary
+from elmo import Embedder, InputError, Segmenter, Vocabulary
 from lac_finetune import network, tagger
+from lac_finetune.reader import Units
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 CPU = fluid.CPUPlace()
@@ -149,3 +150,31 @@ def test_what_is_no_vocabulary(tmpdir, vocabulary, other):
         with pytest.raises(InputError) as error:
             Vocabulary(path)
         assert 'path' in error.value.args[0]
+
+
+def test_text_is_cut_in_one_way(vocabulary):
+    segmenter, units = Segmenter(vocabulary), Units(vocabulary)
+    assert segmenter.cut('我１２３Ａ在\u3000123A') == ['我', '１２３', 'Ａ', '在', '123', 'A']
+    assert vocabulary.ids(['１２３', 'Ａ', '123', 'A', '１']) == [10, 11, 10, 11, 2]
+    random, alphabet = np.random.RandomState(1), list('我的弟在上海工作1２３123ＡA，,．。<S>＜/ＵＮＫ＞龙')
+    for _ in range(300):
+        text = ''.join(random.choice(alphabet, random.randint(1, 30)))
+        words = segmenter.cut(text)
+        assert ''.join(words) == text and words == units.cut(text) == segmenter(text)
+        assert vocabulary.ids(words) == units.ids(words)
+
+
+def test_a_vocabulary_with_both_widths(tmpdir):
+    """A word has the id that it had in pretraining; what the vocabulary lacks has that of its other width."""
+    words = ['<S>', '</S>', '<UNK>', '，', ',', '１９', '(', '（', '1股', 'Ｂ']
+    vocabulary = Vocabulary(write_lines(tmpdir.join('vocabulary.txt'), words))
+    assert vocabulary.ids(words) == list(range(10))
+    assert vocabulary.ids(['19', '１股', 'B', '1９', '＜S＞', '＜UNK＞', '19股', '']) == [5, 8, 9, 5, 2, 2, 2, 2]
+    for given in (vocabulary, words[3:]):
+        assert Segmenter(given).cut('1９,１股Ｂ（') == ['1９', ',', '１股', 'Ｂ', '（']
+
+
+def test_reserved_tokens_in_raw_text_are_text(vocabulary):
+    words = Segmenter(vocabulary).cut('我<S>的</S><UNK>＜S＞')
+    assert ''.join(words) == '我<S>的</S><UNK>＜S＞'
+    assert not {'<S>', '</S>', '<UNK>', '＜S＞'} & set(words) and not {0, 1} & set(vocabulary.ids(words))

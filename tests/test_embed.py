@@ -106,10 +106,10 @@ def test_files(trained):
 def test_raw_text_is_cut_with_the_vocabulary(trained):
     names = [str(trained.directory.join(name)) for name in ('raw.npz', 'tokens.txt')]
     code, _, errors = command(trained, '--raw', '--output', names[0], '--tokens', names[1],
-                              text='词1词12 词3x\n'.encode('utf-8'))
+                              text='词1词12 词３x\n<S>\n'.encode('utf-8'))
     assert code == 0, errors
     with io.open(names[1], encoding='utf-8') as handle:
-        assert handle.read() == '词1 词12 词3 x\n'
+        assert handle.read() == '词1 词12 词３ x\n< S >\n'
     expected, = embedder(trained, 'average')([['词1', '词12', '词3', 'x']])
     np.testing.assert_allclose(np.load(names[0])['0'], expected, atol=1e-6)
 

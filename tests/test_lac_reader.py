@@ -12,9 +12,9 @@ import pytest
 from project import ROOT
 from helpers import write_lines
 from elmo.batching import length_buckets
-from elmo.text import InputError, Vocabulary
+from elmo.text import HALF_WIDTH, InputError, Vocabulary, half_width
 from lac_finetune.evaluation import Score, chunks, split_label, stray
-from lac_finetune.reader import HALF_WIDTH, Sentence, Units, half_width, read_tagged, read_tags
+from lac_finetune.reader import Sentence, Units, read_tagged, read_tags
 
 LABELS = ['n-B', 'n-I', 'v-B', 'v-I', 'nr-B', 'nr-I', 'O']
 

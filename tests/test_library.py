@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from project import ROOT
-from helpers import parameters, run, write_lines
+from helpers import parameters, run, run_command, write_lines
 
 DIRECTORIES = {'tools', 'data', 'benchmark', 'lac_finetune'}
 OURS = {os.path.basename(path)[:-3] for directory in DIRECTORIES | {''}
@@ -46,11 +46,11 @@ def test_a_user_may_have_modules_of_the_same_names(corpus):
         'sys.path.append(sys.argv[1])  # behind the directory of the user',
         'from elmo import Embedder, InputError, Segmenter, Vocabulary',
         'vocabulary = Vocabulary(sys.argv[3])',
-        'vectors = Embedder(sys.argv[2], vocabulary)([Segmenter(vocabulary.words[3:])(sys.argv[4])])[0]',
+        'vectors = Embedder(sys.argv[2], vocabulary)([Segmenter(vocabulary).cut(u"3")])[0]',
         'print(*vectors.shape)'])
     output = subprocess.check_output(
         [sys.executable, str(corpus.directory.join('task.py')), str(ROOT), str(corpus.directory.join('checkpoints')),
-         corpus.vocab_path, '3'], stderr=subprocess.STDOUT)
+         corpus.vocab_path], stderr=subprocess.STDOUT)
     assert output.decode('utf-8').splitlines()[-1] == '1 %d' % (2 * expected)
 
 
@@ -64,3 +64,14 @@ def test_an_unknown_name():
     code = 'import elmo\ntry: elmo.Nothing\nexcept AttributeError as error: print(error)'
     output = subprocess.check_output([sys.executable, '-c', code], env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert output == b'elmo has no Nothing\n'
+
+
+def test_the_segmenter_needs_nothing_else():
+    """Neither numpy nor fluid, nor another module that was imported before."""
+    code = ('# -*- coding: utf-8 -*-\nfrom __future__ import unicode_literals\nimport sys\n'
+            'from elmo.segment import Segmenter\n'
+            'assert Segmenter(["你好"]).cut("你好吗") == ["你好", "吗"]\n'
+            'print(*sorted({"numpy", "paddle", "six", "bilm"} & set(sys.modules)))').replace(
+                'import unicode', 'import print_function, unicode')
+    code, output, errors = run_command([sys.executable, '-'], code.encode('utf-8'), dict(os.environ, PYTHONPATH=ROOT))
+    assert (code, output) == (0, '\n'), errors

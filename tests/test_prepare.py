@@ -98,6 +98,17 @@ def test_segmenter_knows_the_vocabulary_alone():
     assert prepare.Segmenter(['你好'])('你好你好') == ['你好', '你好']
 
 
+def test_raw_text_keeps_its_width(tmpdir):
+    raw = write_lines(tmpdir.join('raw.txt'), ['我１２３在。', '我123在。'])
+    vocab_path = write_lines(tmpdir.join('vocabulary.txt'), RESERVED + ['我', '123', '在', '。'])
+    args = prepare.parse_args([raw, '--output', str(tmpdir.join('out')), '--vocab_path', vocab_path, '--dev_every', '2',
+                               '--processes', '1'])
+    prepare.prepare(args)
+    found = [io.open(str(tmpdir.join('out', part, 'sentence_file_00000.txt')), encoding='utf-8').read()
+             for part in ('train', 'dev')]
+    assert found == ['我 １２３ 在 。\n', '我 123 在 。\n']
+
+
 def test_frequent_words_win():
     assert prepare.Segmenter(['的', '我', '是', '的我', '我是'])('的我是') == ['的', '我是']  # 1/1 * 1/5 > 1/4 * 1/3
     assert prepare.Segmenter(['的我', '的', '是', '我', '我是'])('的我是') == ['的我', '是']  # 1/1 * 1/3 > 1/2 * 1/5
@@ -126,6 +137,7 @@ def test_vocabulary_order():
     assert counts.vocabulary(min_count=2) == RESERVED + ['丁', '乙', '甲']
     assert counts.vocabulary(max_size=5) == RESERVED + ['丁', '乙']
     assert counts.coverage(['丁', '乙', '无']) == 5 / 11
+    assert counts.coverage(['\uff41', '~', '甲']) == 4 / 11  # in any width
 
 
 def test_vocabulary_with_the_characters_of_rare_words():

@@ -15,11 +15,11 @@ import os
 
 from project import cli
 from elmo import arrays, clock, devices, flags
-from elmo.embedder import LAYERS, Embedder, read_segmented
+from elmo.embedder import BLOCK, LAYERS, Embedder, read_segmented
 from elmo.files import new_file, replacing
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import BOS, EOS, UNK, Vocabulary, list_inputs
+from elmo.text import Vocabulary, list_inputs, read_blocks
 
 WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5_of_vectors, '.hdf5': arrays.hdf5_of_vectors}
 
@@ -56,14 +56,14 @@ def main():
     vocabulary = Vocabulary(args.vocab_path)
     embedder = Embedder(args.checkpoint, vocabulary, args.layers, args.mix, devices.places(args.use_gpu)[0],
                         args.batch_tokens, args.max_sentence_length)
-    cut = Segmenter([word for word in vocabulary.words if word not in (BOS, EOS, UNK)]) if args.raw else None
+    cut = Segmenter(vocabulary).cut if args.raw else lambda text: text.split()
     start, number, tokens = clock.now(), 0, 0
     progress = Progress('embedding', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
     writer = WRITERS[os.path.splitext(args.output)[1]]
     with new_file(args.output) as temporary, writer(temporary) as write, (
             replacing(args.tokens) if args.tokens else io.open(os.devnull, 'w', encoding='utf-8')) as listed:
-        for lines, size in read_segmented(paths):
-            sentences = [cut(text) if cut else text.split() for _, text in lines]
+        for lines, size in read_blocks(paths, BLOCK) if args.raw else read_segmented(paths):
+            sentences = [cut(text) for _, text in lines]
             for sentence, vectors in zip(sentences, embedder(sentences)):
                 write('%d' % number, vectors.astype(args.dtype))
                 listed.write(' '.join(sentence) + '\n')
