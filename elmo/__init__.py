@@ -1,7 +1,8 @@
 # -*- coding: utf-8 -*-
-"""The library of the commands and of Python users: from elmo import Vocabulary, Segmenter, Embedder, InputError.
+"""The library of the commands and of Python users: from elmo import Vocabulary, Segmenter, Embedder, Tagger.
 
-It uses bilm.py and itself alone. Import it before fluid, because it sets what fluid reads from the environment.
+Also InputError, pad and to_lod. It uses bilm.py and itself alone; but Tagger, which it hands on, is that of
+lac_finetune/tagger.py. Import it before fluid, because it sets what fluid reads from the environment.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -11,7 +12,8 @@ import types
 
 from elmo import environment
 
-MODULES = {'InputError': 'text', 'Vocabulary': 'text', 'Segmenter': 'segment', 'Embedder': 'embedder'}
+MODULES = {'InputError': 'elmo.text', 'Vocabulary': 'elmo.text', 'Segmenter': 'elmo.segment', 'pad': 'elmo.batching',
+           'to_lod': 'elmo.devices', 'Embedder': 'elmo.embedder', 'Tagger': 'lac_finetune.tagger'}
 
 environment.set_defaults()
 
@@ -22,7 +24,7 @@ class _Package(types.ModuleType):
     def __getattr__(self, name):
         if name not in MODULES:
             raise AttributeError('elmo has no %s' % name)
-        return getattr(importlib.import_module('elmo.' + MODULES[name]), name)
+        return getattr(importlib.import_module(MODULES[name]), name)
 
 
 # Python 2.7 and 3.6 have no __getattr__ of modules, so an object that has one takes the place of this module.

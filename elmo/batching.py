@@ -10,6 +10,8 @@ import numpy as np
 import six
 from six.moves import queue, range
 
+from elmo.text import list_of, list_of_ids
+
 # A part of a sentence: the number of the sentence, the place of the first token in it, and a list of tokens.
 Piece = collections.namedtuple('Piece', 'sentence start tokens')
 
@@ -18,6 +20,36 @@ def cut(sentence, size):
     """Yields (place of the first token, list of at most `size` tokens) of a sentence, from its start to its end."""
     for start in range(0, len(sentence), size):
         yield start, sentence[start:start + size]
+
+
+def flat(sentences):
+    """The ids of a list of lists in a row, int64 [N], and the list of the lengths of the lists.
+
+    InputError unless it is a list of lists of ids, or the like.
+    """
+    wanted = 'a list of lists of ids'
+    sentences = [list_of_ids(sentence, wanted) for sentence in list_of(sentences, wanted)]
+    return np.array([id for sentence in sentences for id in sentence], dtype='int64'), list(map(len, sentences))
+
+
+def pad(sentences, value=0):
+    """Ids of sentences as a matrix, for networks that take no LoD.
+
+    Args:
+        sentences: list of lists of ids.
+        value: what stands behind the end of the shorter ones; any id will do, as the mask tells.
+
+    Returns:
+        (ids, int64 [sentences, longest]; mask, float32 of the same shape: 1 for an id, 0 behind the end).
+
+    Raises:
+        InputError: it is no list of lists of ids.
+    """
+    ids, lengths = flat(sentences)
+    inside = np.arange(max(lengths or [0])) < np.array(lengths, dtype='int64').reshape(-1, 1)
+    padded = np.full(inside.shape, value, dtype='int64')
+    padded[inside] = ids
+    return padded, inside.astype('float32')
 
 
 def length_buckets(lengths, batch_tokens, random=None):

@@ -10,6 +10,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 from elmo import memory, release
+from elmo.batching import flat
 from elmo.text import InputError, is_whole_number
 
 THREADS = 2  # of each CPU replica that run operators, one for each direction of a biLM
@@ -127,10 +128,20 @@ def lod_tensor(array, lengths, place):
     return tensor
 
 
-def ids_tensor(sequences, place):
-    """Lists of ids as one int64 LoD tensor [N, 1]."""
-    ids = np.array([id for sequence in sequences for id in sequence], dtype='int64').reshape(-1, 1)
-    return lod_tensor(ids, [len(sequence) for sequence in sequences], place)
+def to_lod(sentences, place=None):
+    """Ids of sentences as one fluid.LoDTensor, int64 [N, 1] of N ids in all: what `emb` and other layers are fed.
+
+    Args:
+        sentences: list of lists of ids, for `emb` without <S> and </S>.
+        place: the device that it is on; None: the CPU, from where fluid copies it.
+
+    Raises:
+        InputError: it is no list of lists of ids, or there is no sentence, which fluid cannot run on.
+    """
+    ids, lengths = flat(sentences)
+    if not lengths:
+        raise InputError('a list of lists of ids is wanted, got an empty list')
+    return lod_tensor(ids.reshape(-1, 1), lengths, place or fluid.CPUPlace())
 
 
 def feeds(batches, config, places):

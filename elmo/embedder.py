@@ -10,7 +10,7 @@ import paddle.fluid as fluid
 import bilm
 from elmo import checkpoint, devices
 from elmo.batching import batches_of_pieces, prefetch, put_back
-from elmo.text import BOS, EOS, TEXT, InputError, Vocabulary, read_blocks
+from elmo.text import BOS, EOS, InputError, Vocabulary, check_path, list_of, read_blocks
 
 BLOCK = 1 << 15  # characters that are read before they are encoded
 LAYERS = ('average', 'mix', 'top', 'all')
@@ -38,6 +38,7 @@ class Embedder(object):
     """
 
     def __init__(self, path, vocabulary, layers='average', mix=None, place=None, batch_tokens=2560, max_length=256):
+        check_path(path, 'Embedder')
         if not isinstance(vocabulary, Vocabulary):
             raise InputError('Embedder wants a Vocabulary, got %s; give Vocabulary(path)' % type(vocabulary).__name__)
         if layers not in LAYERS:
@@ -84,8 +85,7 @@ class Embedder(object):
 
     def _ids(self, sentences):
         """The ids of each sentence; see __call__."""
-        if isinstance(sentences, (bytes, TEXT)) or not hasattr(sentences, '__iter__'):
-            raise InputError('a list of sentences is wanted, each a list of words, got %s' % type(sentences).__name__)
+        sentences = list_of(sentences, 'a list of sentences, each a list of words,')
         found = [self._vocabulary.ids(sentence) for sentence in sentences]
         if any({self._vocabulary.bos, self._vocabulary.eos}.intersection(ids) for ids in found):
             raise InputError('a sentence has the word %s or %s, which is put around it anyway; leave it out'
@@ -95,7 +95,7 @@ class Embedder(object):
     def _feeds(self, sentences):
         """Yields (a batch of pieces of the sentences, what it is fed)."""
         for pieces in batches_of_pieces(sentences, self._max_length, self._batch_tokens):
-            yield pieces, {'word': devices.ids_tensor([piece.tokens for piece in pieces], self._place)}
+            yield pieces, {'word': devices.to_lod([piece.tokens for piece in pieces], self._place)}
 
 
 def read_segmented(paths):

@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import glob
 import hashlib
 import io
+import numbers
 import os
 import re
 import sys
@@ -26,14 +27,39 @@ def half_width(text):
     return text.translate(HALF_WIDTH)
 
 
-def list_of_texts(values, wanted):
-    """The values as a list; InputError, which says what is `wanted`, unless they are a list, or the like, of text."""
+def check_path(path, owner):
+    """InputError unless this, which `owner` wants, is a path."""
+    if not isinstance(path, (str, TEXT)) and not hasattr(path, '__fspath__'):
+        raise InputError('%s wants a path, got %s' % (owner, _kind(path)))
+
+
+def list_of(values, wanted, kind=None, good=None):
+    """The values as a list; InputError, which says what is `wanted`, unless they are a list or the like.
+
+    Args:
+        kind: the type that each value has; None: any.
+        good: tells for a value of another type whether it will do too.
+    """
     if isinstance(values, (bytes, TEXT)) or not hasattr(values, '__iter__'):
         raise InputError('%s is wanted, got %s' % (wanted, _kind(values)))
     values = list(values)
-    for value in values if set(map(type, values)) - {TEXT} else ():
-        if not isinstance(value, TEXT):
+    for value in values if kind and set(map(type, values)) - {kind} else ():
+        if not good(value):
             raise InputError('%s is wanted, got %s in a list' % (wanted, _kind(value)))
+    return values
+
+
+def list_of_texts(values, wanted):
+    """As list_of, for text."""
+    return list_of(values, wanted, TEXT, lambda value: isinstance(value, TEXT))
+
+
+def list_of_ids(values, wanted):
+    """As list_of, for whole numbers that int64 can hold."""
+    values = list_of(values, wanted, int,
+                     lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool))
+    if values and not -1 << 63 <= min(values) <= max(values) < 1 << 63:
+        raise InputError('%s is wanted, got a number beyond int64 in a list' % wanted)
     return values
 
 
@@ -156,8 +182,7 @@ class Vocabulary(object):
     """
 
     def __init__(self, path):
-        if not isinstance(path, (str, TEXT)) and not hasattr(path, '__fspath__'):
-            raise InputError('Vocabulary wants the path of a file, got %s' % _kind(path))
+        check_path(path, 'Vocabulary')
         self.path, self.words, self._ids = path, [], {}
         for place, text, _ in read_lines(path):
             word = text.rstrip('\r\n')
@@ -191,3 +216,11 @@ class Vocabulary(object):
         known, other, unk = self._ids, self.half_width.get, self.unk
         return [known[word] if word in known else other(half_width(word), unk)
                 for word in list_of_texts(words, 'a list of words, as Segmenter cuts a text,')]
+
+    def words_of(self, ids):
+        """The words of a list of ids. InputError unless it is a list of int from 0 to below the number of words."""
+        ids = list_of_ids(ids, 'a list of ids')
+        for number in ids:
+            if not 0 <= number < len(self.words):
+                raise InputError('%d is no id of a vocabulary of %d words' % (number, len(self.words)))
+        return [self.words[number] for number in ids]

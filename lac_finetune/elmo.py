@@ -60,7 +60,7 @@ class ElmoLayers(object):
     def _compute(self, sentences):
         if not sentences:
             return
-        feed = {'word': devices.ids_tensor(sentences, self._place)}
+        feed = {'word': devices.to_lod(sentences, self._place)}
         layers, = self._executor.run([self._layers], [feed], return_numpy=False)
         self._file.seek(0, 2)
         start = self._file.tell()

@@ -14,7 +14,7 @@ from project import cli
 from elmo import clock, devices, flags
 from elmo.progress import Progress
 from elmo.text import list_inputs, read_blocks
-from lac_finetune import tagger
+from lac_finetune.tagger import Tagger
 
 BLOCK = 1 << 16  # characters that are read and tagged at a time
 
@@ -35,8 +35,7 @@ def parse_args(argv=None):
 def main():
     args = parse_args()
     paths = list_inputs(args.input)
-    run = tagger.load(args.model_dir, devices.places(args.use_gpu)[0])
-    run.decoder.batch_tokens = args.batch_tokens or run.decoder.batch_tokens
+    run = Tagger(args.model_dir, place=devices.places(args.use_gpu)[0], batch_tokens=args.batch_tokens)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')

@@ -173,7 +173,7 @@ def decoding_program(sizes, whole):
 
 def feed(sentences, place, elmo_layers=None):
     """The feed for sentences (lists of ids): `word`, and `elmo_layers` if an ElmoLayers is given."""
-    found = {'word': devices.ids_tensor(sentences, place)}
+    found = {'word': devices.to_lod(sentences, place)}
     if elmo_layers is not None:
         found['elmo_layers'] = devices.lod_tensor(elmo_layers(sentences), [len(ids) for ids in sentences], place)
     return found

@@ -21,7 +21,7 @@ from elmo import checkpoint, devices, manifest, schema
 from elmo.arrays import shape_on_disk
 from elmo.batching import batches_of_pieces, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
-from elmo.text import InputError, Vocabulary
+from elmo.text import TEXT, InputError, Vocabulary, check_path, list_of_texts
 from lac_finetune import network
 from lac_finetune.evaluation import chunks, split_label, stray
 from lac_finetune.reader import Units, read_lines
@@ -61,7 +61,7 @@ class Decoder(object):
         return results
 
 
-class Tagger(object):
+class TextTagger(object):
     """Finds the words of raw texts and their tags. Several threads may call it; the calls take turns.
 
     Args:
@@ -103,10 +103,63 @@ class Tagger(object):
         return results
 
 
-def load(directory, place):
-    """The Tagger of a model directory; its parameters are in a scope of their own.
+class Tagger(TextTagger):
+    """The tagger of a model directory that train.py wrote. Its parameters are in a scope of their own.
 
-    While it is made, other threads must not build networks, as fluid has one default program for all of them.
+    Several threads may make taggers and run them; the runs of one tagger take turns. While one is made, other threads
+    must not build networks, as fluid has one default program for all of them.
+
+    Args:
+        model_dir: the directory.
+        mode: what `run` returns: 'lac', words and tags, or 'seg', words alone.
+        place: the device; None: a GPU if there is one.
+        batch_tokens: units decoded at a time, which bounds memory; None: as in training.
+
+    Raises:
+        InputError: a file is missing, truncated or from another model, or there is no such mode.
+    """
+
+    def __init__(self, model_dir, mode='lac', place=None, batch_tokens=None):
+        check_path(model_dir, 'Tagger')
+        self.mode = check_mode(mode)
+        super(Tagger, self).__init__(*load_parts(model_dir, place or devices.places()[0]))
+        self.decoder.batch_tokens = batch_tokens or self.decoder.batch_tokens
+
+    def run(self, texts, mode=None):
+        """Words and tags, as Baidu's LAC().run returns them.
+
+        Args:
+            texts: a text, or a list of texts. White space is a border of words and is left out.
+            mode: 'lac' or 'seg'; None: that of the tagger.
+
+        Returns:
+            'lac': [words, tags], two lists of text; 'seg': words. Of a list of texts a list of these.
+
+        Raises:
+            InputError: it is neither a text nor a list of texts, or there is no such mode.
+        """
+        mode, single = check_mode(mode or self.mode), isinstance(texts, TEXT)
+        found = self([texts] if single else list_of_texts(texts, 'a text or a list of texts'))
+        found = [[[pair[column] for pair in pairs] for column in (0, 1)] for pairs in found]
+        if mode == 'seg':
+            found = [words for words, _ in found]
+        return found[0] if single else found
+
+
+def check_mode(mode):
+    """The mode; InputError if there is no such."""
+    if mode not in ('lac', 'seg'):
+        raise InputError("mode is 'lac' or 'seg', not %s" % (mode,))
+    return mode
+
+
+def load(directory, place):
+    """The Tagger of a model directory."""
+    return Tagger(directory, place=place)
+
+
+def load_parts(directory, place):
+    """What makes the TextTagger of a model directory: a Decoder with a scope of its own, Units, labels.
 
     InputError if a file is missing, truncated or from another model.
     """
@@ -125,7 +178,7 @@ def load(directory, place):
     parameters = decoder.program.all_parameters()
     devices.check_memory(place, [parameter.shape for parameter in parameters])
     checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, parameters, decoder.scope)
-    return Tagger(decoder, Units(vocabulary), labels)
+    return decoder, Units(vocabulary), labels
 
 
 def save(exe, directory, vocabulary, labels, settings, temporary):

@@ -213,7 +213,7 @@ class Trainer(object):
         self.elmo_layers = self._elmo_layers() if self.sizes['elmo'] else None
         decoder = tagger.Decoder(self.exe, self.sizes, self.elmo_layers, self.args.batch_tokens,
                                  self.args.max_sentence_length)
-        self.tagger = tagger.Tagger(decoder, units, self.labels)
+        self.tagger = tagger.TextTagger(decoder, units, self.labels)
         fixed = {name: getattr(self.args, name) for name in FIXED}
         fixed.update(train_units=sum(self.lengths), elmo_checkpoint=job.elmo)
         self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
@@ -261,7 +261,7 @@ class Trainer(object):
         args, random = self.args, np.random.RandomState((self.args.random_seed, self.state['epoch']))
         for batch in length_buckets(self.lengths, args.batch_tokens, random):
             feed = network.feed([self.examples[index].ids for index in batch], self.job.place, self.elmo_layers)
-            feed['target'] = devices.ids_tensor([self.examples[index].labels for index in batch], self.job.place)
+            feed['target'] = devices.to_lod([self.examples[index].labels for index in batch], self.job.place)
             if args.dropout:
                 number = network.num_dropout_seeds(self.sizes)
                 feed['dropout_seeds'] = random.randint(1, 2 ** 31 - 1, number).astype('int32')

@@ -4,14 +4,18 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import io
 import json
+import os
+import sys
 import threading
 
 import numpy as np
 import paddle.fluid as fluid
 import pytest
 
-from helpers import make_checkpoint, write_lines
-from elmo import Embedder, InputError, Segmenter, Vocabulary
+from project import ROOT
+from helpers import make_checkpoint, run_command, write_lines
+import bilm
+from elmo import Embedder, InputError, Segmenter, Tagger, Vocabulary, pad, to_lod
 from lac_finetune import network, tagger
 from lac_finetune.reader import Units
 
@@ -144,9 +148,12 @@ def test_what_is_no_vocabulary(tmpdir, vocabulary, other):
         Embedder(str(tmpdir.join('elmo')), other, place=CPU)
     assert 'give Vocabulary(path)' in error.value.args[0] and '\n' not in error.value.args[0]
     with pytest.raises(InputError) as error:
+        Embedder(None, vocabulary)
+    assert 'Embedder wants a path' in error.value.args[0]
+    with pytest.raises(InputError) as error:
         Embedder(str(tmpdir.join('elmo')), vocabulary, 'avg', place=CPU)
     assert 'average, mix, top, all' in error.value.args[0]
-    for path in (['<S>', '</S>', '<UNK>'], 3, None):
+    for path in (['<S>', '</S>', '<UNK>'], 3, None, {}):
         with pytest.raises(InputError) as error:
             Vocabulary(path)
         assert 'path' in error.value.args[0]
@@ -178,3 +185,85 @@ def test_reserved_tokens_in_raw_text_are_text(vocabulary):
     words = Segmenter(vocabulary).cut('我<S>的</S><UNK>＜S＞')
     assert ''.join(words) == '我<S>的</S><UNK>＜S＞'
     assert not {'<S>', '</S>', '<UNK>', '＜S＞'} & set(words) and not {0, 1} & set(vocabulary.ids(words))
+
+
+def test_words_to_ids_and_back(vocabulary):
+    words = ['我', '<UNK>', '。', '<S>', '</S>']
+    assert vocabulary.words_of(vocabulary.ids(words)) == words
+    assert vocabulary.words_of(vocabulary.ids(['龙', '１２３'])) == ['<UNK>', '123']
+    assert vocabulary.words_of(np.array([3, 4])) == ['我', '的'] and vocabulary.words_of([]) == []
+    for ids, message in (([3, 12], '12'), ([-1], '-1'), (['3'], 'list of ids'), ([1.5], 'list of ids'),
+                         (3, 'list of ids'), ([True], 'list of ids'), ([[3]], 'list of ids'), ('我', 'list of ids')):
+        with pytest.raises(InputError) as error:
+            vocabulary.words_of(ids)
+        assert message in error.value.args[0]
+
+
+def test_what_is_fed():
+    """fluid's own operator sees the sentences that went in, also empty ones."""
+    sentences = [[3, 4, 5], [], [7]]
+    tensor = to_lod(sentences)
+    assert tensor.recursive_sequence_lengths() == [[3, 0, 1]] and tensor._dtype() == fluid.core.VarDesc.VarType.INT64
+    np.testing.assert_array_equal(np.array(tensor), [[3], [4], [5], [7]])
+    assert to_lod([np.array([3, 4])], CPU).recursive_sequence_lengths() == [[2]]
+    assert np.array(to_lod([[]])).shape == (0, 1)
+    with pytest.raises(InputError):
+        to_lod([])
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()):
+        word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
+        sums = bilm.ops.sequence_pool(bilm.ops.cast(word, 'float32'), 'sum')
+    found, = fluid.Executor(CPU).run(program, {'word': tensor}, [sums])
+    np.testing.assert_array_equal(found, [[12], [0], [7]])
+
+
+def test_padding():
+    ids, mask = pad([[3, 4, 5], [], (7,)], 9)
+    assert (ids.dtype, mask.dtype) == ('int64', 'float32')
+    np.testing.assert_array_equal(ids, [[3, 4, 5], [9, 9, 9], [7, 9, 9]])
+    np.testing.assert_array_equal(mask, [[1, 1, 1], [0, 0, 0], [1, 0, 0]])
+    assert pad([])[0].shape == (0, 0) and pad([[], []])[1].shape == (2, 0) and pad([[1]])[0].tolist() == [[1]]
+
+
+@pytest.mark.parametrize('function', [pad, to_lod])
+@pytest.mark.parametrize('sentences', [[3, 4], [['我']], '我', ['我'], 3, None, [[1.5]], [[[1]]], [[1], 2], [[True]],
+                                       [[1, 2 ** 70]], [[1, [2]]]])
+def test_what_is_no_list_of_lists_of_ids(function, sentences):
+    with pytest.raises(InputError) as error:
+        function(sentences)
+    assert 'a list of lists of ids is wanted' in error.value.args[0]
+
+
+def test_a_tagger_runs_as_lac_does(models):
+    pairs, run = tagger.load(models[0], CPU)(TEXTS), Tagger(models[0], place=CPU).run
+    expected = [[[word for word, _ in sentence], [tag for _, tag in sentence]] for sentence in pairs]
+    assert run(TEXTS) == run(tuple(TEXTS)) == expected and run([]) == []
+    assert [run(text) for text in TEXTS] == expected and expected[1] == [[], []]
+    assert [''.join(words) for words, _ in expected] == [''.join(text.split()) for text in TEXTS]
+    words = [words for words, _ in expected]
+    assert run(TEXTS, mode='seg') == Tagger(models[0], 'seg', CPU).run(TEXTS) == words
+    assert run(TEXTS[0], mode='seg') == words[0] and Tagger(models[0], 'seg', CPU).run(TEXTS[0], 'lac') == expected[0]
+
+
+def test_what_a_tagger_refuses(tmpdir, models):
+    run = Tagger(models[0], place=CPU).run
+    for texts in (3, None, [3], ['我', None], [['我']], '我'.encode('utf-8')):
+        with pytest.raises(InputError) as error:
+            run(texts)
+        assert 'a text or a list of texts is wanted' in error.value.args[0]
+    for call in (lambda: run('我', mode='rank'), lambda: Tagger(models[0], 'tag', CPU)):
+        with pytest.raises(InputError) as error:
+            call()
+        assert "'lac' or 'seg'" in error.value.args[0]
+    for directory in (3, None):
+        with pytest.raises(InputError):
+            Tagger(directory)
+
+
+def test_python_and_the_command_say_the_same(tmpdir, models):
+    code, output, errors = run_command(
+        [sys.executable, os.path.join(ROOT, 'lac_finetune', 'infer.py'), '--model_dir', models[0], '--use_gpu', 'False',
+         '--batch_tokens', '7', write_lines(tmpdir.join('raw.txt'), TEXTS)])
+    assert code == 0, errors
+    for line, (words, tags) in zip(output.split('\n'), Tagger(models[0], place=CPU).run(TEXTS)):
+        assert line == ' '.join('%s/%s' % pair for pair in zip(words, tags))
