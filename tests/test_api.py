@@ -267,3 +267,14 @@ def test_python_and_the_command_say_the_same(tmpdir, models):
     assert code == 0, errors
     for line, (words, tags) in zip(output.split('\n'), Tagger(models[0], place=CPU).run(TEXTS)):
         assert line == ' '.join('%s/%s' % pair for pair in zip(words, tags))
+
+
+def test_what_a_segmenter_refuses():
+    for words in ('vocabulary.txt', [3], 3, ['我', None]):
+        with pytest.raises(InputError) as error:
+            Segmenter(words)
+        assert 'a Vocabulary or a list of words is wanted' in error.value.args[0]
+    for text in (3, None, ['我'], '我'.encode('utf-8')):
+        with pytest.raises(InputError) as error:
+            Segmenter(['我']).cut(text)
+        assert 'one text is wanted' in error.value.args[0]
