@@ -68,7 +68,7 @@ def _add_optimization(group):
                        help='adagrad as in the paper; give the others a learning rate of their own')
     group.add_argument('--learning_rate', type=number(float, above=0), default=0.2, help='suits adagrad')
     group.add_argument('--linear_decay', default=False,
-                       help='let the learning rate fall linearly, to 0 at the end of the run', **BOOLEAN)
+                       help='let the learning rate fall linearly, towards 0 at the end of the run', **BOOLEAN)
     group.add_argument('--max_grad_norm', type=number(float, above=0), default=10.,
                        help='gradients are scaled down to this global norm; chosen for the loss times num_steps')
     group.add_argument('--use_amp', default=False,

@@ -33,9 +33,9 @@ class Batch(object):
 
 
 # What one step reads: a Batch for each device of this trainer; the number of tokens on all devices of all trainers, and
-# on the device that has most; the position after it; and how often the text has been read by then, 2.5 in the middle of
-# the third epoch.
-GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens most_tokens position epochs_read')
+# on the device that has most; the position after it; how often the text has been read by then, 2.5 in the middle of the
+# third epoch; and how often before it.
+GlobalBatch = collections.namedtuple('GlobalBatch', 'batches num_tokens most_tokens position epochs_read epochs_before')
 # Sentences in memory: the ids of all of them; where each begins, its length as in Batch, and its source.
 _Buffer = collections.namedtuple('_Buffer', 'ids starts lengths sources')
 
@@ -137,9 +137,10 @@ class BucketedReader(object):
                 chosen = batches[number]
                 shares = [chosen[part::self.num_parts] for part in range(self.num_parts)]
                 tokens = [int(buffered.lengths[share].sum()) for share in shares]
+                read, before = [epoch + (begin + (end - begin) * done / len(batches)) / sum(sizes)
+                                for done in (number + 1, number)]
                 yield GlobalBatch([Batch(buffered, shares[part]) for part in self.my_parts],
-                                  sum(tokens), max(tokens), resume,
-                                  epoch + (begin + (end - begin) * (number + 1) / len(batches)) / sum(sizes))
+                                  sum(tokens), max(tokens), resume, read, before)
             buffered, position, following = next_buffered, following, next_following
 
     def sentences(self, batch):

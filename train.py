@@ -32,7 +32,8 @@ STATE = {  # in train_state.json
     'best_dev_perplexity': schema.or_null(schema.real()), 'best_step': schema.or_null(schema.whole()),
     'dev_pending': schema.truth,
     'skipped_steps': schema.each(list, schema.whole(1)), 'flags': schema.each(dict, schema.scalar),
-    'test_path': schema.text(), 'ran_on': schema.or_null(schema.text())}
+    'test_path': schema.text(), 'ran_on': schema.or_null(schema.text()), 'decay': schema.or_null(schema.text())}
+DECAY = 'from the whole learning rate'  # of --linear_decay; it fell to 0 before, which wasted the last step
 
 
 class NotFinite(Exception):
@@ -171,7 +172,8 @@ class Trainer(object):
         self.state = {
             'step': 0, 'position': job.reader.start(), 'epochs_read': 0., 'seconds': 0., 'best_dev_perplexity': None,
             'best_step': None, 'dev_pending': False, 'skipped_steps': [], 'flags': job.fixed_flags(),
-            'test_path': describe(job.dev_reader), 'ran_on': devices.describe(job.places, job.num_devices)}
+            'test_path': describe(job.dev_reader), 'ran_on': devices.describe(job.places, job.num_devices),
+            'decay': DECAY}
         self.saver = checkpoint.Saver(self.exe, program.whole, program.optimizer_variables, job.directory,
                                       self.args.keep_checkpoints, program.config)
 
@@ -191,10 +193,14 @@ class Trainer(object):
                 print('this checkpoint is an encoder alone: the softmax starts anew')
             self.state['dev_pending'] = True
         if path:
-            here, self.state = self.state, dict(self.state, dev_pending=False)
+            here, self.state = self.state, dict(self.state, dev_pending=False, decay=None)
             self.state.update(checkpoint.load_state(
                 self.exe, path, self.program.whole, self.program.optimizer_variables, here, STATE, LATER))
             self.job.reader.check(self.state['position'])
+            if self.args.linear_decay and self.state['decay'] != DECAY:
+                print('the learning rates of the run were each that of the step after; from here on they are one step '
+                      'behind, and the last is not 0')
+            self.state['decay'] = DECAY
             if self.state['test_path'] != here['test_path']:
                 print('the dev text is another than before: its best perplexity counts anew')
                 self.state.update(test_path=here['test_path'], best_dev_perplexity=None, best_step=None)

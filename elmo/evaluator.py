@@ -12,9 +12,9 @@ from elmo import devices
 from elmo.batching import prefetch
 from elmo.progress import Progress
 
-# Of a text: the number of sentences, of tokens predicted in each direction, and of unknown words among those read; the
-# perplexity forward, backward and average.
-Evaluation = collections.namedtuple('Evaluation', 'sentences tokens unknown fw bw average')
+# Of a text: the number of sentences, of words, of tokens predicted in each direction (words, and an end for each piece
+# of a sentence), and of unknown words; the perplexity forward, backward and average.
+Evaluation = collections.namedtuple('Evaluation', 'sentences words tokens unknown fw bw average')
 
 
 class Evaluator(object):
@@ -83,17 +83,19 @@ class Evaluator(object):
 
     def evaluate(self, output=None):
         """The Evaluation of the whole text. Writes a line a sentence to `output`, a text file, if there is one."""
-        totals = np.zeros(5)
+        totals, words = np.zeros(5), 0
         if output:
             output.write('file\tline\ttokens\tunknown\tfw\tbw\taverage\n')
         for sources, counts, losses in self.sentences():
             totals += np.concatenate([[len(counts)], counts.sum(axis=0), losses.sum(axis=0)])
+            pieces = np.ceil(counts[:, 0] / (self.reader.max_length + 1))  # all but the last of a line are full
+            words += int((counts[:, 0] - pieces).sum())
             if output:
                 for (file, line), (tokens, unknown), loss in zip(sources, counts, losses):
                     output.write('%s\t%d\t%d\t%d\t%.4f\t%.4f\t%.4f\n' % (
                         (self.reader.paths[file], line, tokens, unknown) + perplexities(loss, tokens)))
         sentences, tokens, unknown = totals[:3].astype('int64')
-        return Evaluation(sentences, tokens, unknown, *perplexities(totals[3:], tokens))
+        return Evaluation(sentences, words, tokens, unknown, *perplexities(totals[3:], tokens))
 
 
 def perplexities(losses, tokens):

@@ -120,8 +120,9 @@ class TrainingProgram(object):
         return feeds
 
     def _decayed_rate(self, batch, step):
+        """By what was done before the step, so that the last one still has a rate above 0."""
         args = self.args
-        done = max(batch.epochs_read / args.max_epoch, (step + 1) / args.max_steps if args.max_steps else 0.)
+        done = max(batch.epochs_before / args.max_epoch, step / args.max_steps if args.max_steps else 0.)
         return args.learning_rate * (1 - done)
 
     def run(self, feed):

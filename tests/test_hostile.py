@@ -236,7 +236,7 @@ def test_a_pointer_that_names_no_checkpoint(corpus, trained, capsys, content):
 
 def test_a_perplexity_that_is_not_finite_is_not_the_best(corpus, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Evaluator, 'evaluate', lambda _: Evaluation(1, 1, 0, np.inf, np.inf, np.inf))
+        patch.setattr(Evaluator, 'evaluate', lambda _: Evaluation(1, 1, 2, 0, np.inf, np.inf, np.inf))
         run(corpus, max_steps=1)
     assert 'best dev perplexity inf' in capsys.readouterr().out
     state = json.loads(corpus.directory.join('checkpoints', '000001', 'train_state.json').read())

@@ -14,7 +14,7 @@ import pytest
 from helpers import SEVERAL_DEVICES, log_lines, losses_of_steps, parameters, random_sentences, run, same, write_lines
 from args import parse_args
 import bilm
-from elmo import checkpoint
+from elmo import checkpoint, manifest, runlog
 from elmo.text import InputError, Vocabulary
 from elmo.training import TrainingProgram
 import numpy_bilm
@@ -217,17 +217,40 @@ def test_other_optimizers_learn_and_go_on(corpus, capsys, optim):
     assert dev == sorted(dev, reverse=True) and len(dev) == 3
 
 
-def test_linear_decay_goes_to_0_at_the_end_of_the_run(corpus, capsys):
-    directories = [str(corpus.directory.join(name)) for name in ('steps', 'epochs', 'constant')]
-    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_steps=2, save_dir=directories[0])
-    run(corpus, optim='sgd', learning_rate=0.15, max_steps=1, save_dir=directories[2])
-    # the rates are 0.15 and 0
-    assert same(*[parameters(checkpoint.find(directories[number])) for number in (0, 2)])
-    run(corpus, optim='sgd', learning_rate=0.3, linear_decay=True, max_epoch=1, save_dir=directories[1])
-    capsys.readouterr()
+def test_linear_decay_begins_with_the_whole_rate_and_ends_above_0(corpus):
+    """The rate of a step is the share of the run that is still to be done before it, of max_steps or of the text."""
+    directories = [str(corpus.directory.join(name)) for name in ('steps', 'epochs')]
+    flags = dict(optim='sgd', learning_rate=0.3, linear_decay=True)
+    run(corpus, max_steps=4, save_dir=directories[0], **flags)
+    run(corpus, max_epoch=1, save_dir=directories[1], **flags)
+    rates = [[record['learning_rate'] for record in runlog.read(directory) if record['kind'] == 'train']
+             for directory in directories]
+    np.testing.assert_allclose(rates[0], [0.3, 0.225, 0.15, 0.075])
+    steps = len(rates[1])  # a buffer holds all text, and its batches count alike
+    np.testing.assert_allclose(rates[1], [0.3 * (1 - step / steps) for step in range(steps)], rtol=1e-5)
     with pytest.raises(InputError) as error:
         run(corpus, optim='sgd', linear_decay=True, max_epoch=2, load_dir=directories[1])
     assert '--max_epoch 1 there, 2 here' in str(error.value)
+
+
+@pytest.mark.parametrize('of_old', [True, False])
+def test_a_run_with_the_old_linear_decay_is_told_of_the_new_one(corpus, capsys, of_old):
+    flags = dict(optim='sgd', learning_rate=0.3, linear_decay=True, max_steps=4, save_interval=2, dev_interval=1000)
+    run(corpus, **flags)
+    directory = corpus.directory.join('checkpoints')
+    directory.join('000004').remove()
+    if of_old:
+        state = json.loads(directory.join('000002', 'train_state.json').read())
+        del state['decay']
+        directory.join('000002', 'train_state.json').write(json.dumps(state))
+        directory.join('000002', 'manifest.json').remove()
+        manifest.write(str(directory.join('000002')))
+    capsys.readouterr()
+    run(corpus, resume=True, **flags)
+    assert ('from here on they are one step behind' in capsys.readouterr().out) == of_old
+    rates = [record['learning_rate'] for record in runlog.read(str(directory)) if record['kind'] == 'train']
+    np.testing.assert_allclose(rates, [0.3, 0.225, 0.15, 0.075])
+    assert json.loads(directory.join('000004', 'train_state.json').read())['decay']
 
 
 @pytest.mark.parametrize('num_devices', ['1', '3'])
@@ -264,7 +287,9 @@ def test_evaluate_equals_numpy(corpus, capsys, monkeypatch, num_devices):
     fw, bw = np.exp(totals[2:] / totals[0])
     found = [float(number) for number in re.search('fw (.*) bw (.*) average (.*)', output).groups()]
     np.testing.assert_allclose(found, [fw, bw, np.sqrt(fw * bw)], atol=0.006)
-    assert '%d sentences, %d tokens' % (len(rows), totals[0]) in output and '%d unknown' % totals[1] in output
+    assert '%d sentences, %d tokens' % (len(rows), totals[0]) in output
+    words = sum(len(sentence.split()) for sentence in sentences)  # each once, in however many pieces its line is read
+    assert '%d unknown words (%.2f%%)' % (totals[1], 100 * totals[1] / words) in output
 
 
 def test_where_a_run_saves(corpus, capsys, monkeypatch):

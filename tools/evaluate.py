@@ -48,7 +48,7 @@ def main():
     print('%s\n%d sentences, %d tokens with the sentence ends, %d unknown words (%.2f%%)\n'
           'perplexity fw %.2f bw %.2f average %.2f'
           % (path, found.sentences, found.tokens, found.unknown,
-             100. * found.unknown / (found.tokens - found.sentences), found.fw, found.bw, found.average))
+             100. * found.unknown / found.words, found.fw, found.bw, found.average))
 
 
 if __name__ == '__main__':
