@@ -13,7 +13,8 @@ import sys
 from project import cli
 from elmo import clock, devices, flags
 from elmo.progress import Progress
-from elmo.text import list_inputs, read_blocks
+from elmo.stream import read_blocks
+from elmo.text import list_inputs
 from lac_finetune.tagger import Tagger
 
 BLOCK = 1 << 16  # characters that are read and tagged at a time
@@ -28,6 +29,8 @@ def parse_args(argv=None):
     parser.add_argument('--tokenized', action='store_true', help='the input is words separated by white space, which '
                         'are tagged as they are')
     parser.add_argument('--batch_tokens', type=cli.positive_int, help='units at a time; not given: as in training')
+    parser.add_argument('--batch_wait', type=cli.number(float, low=0), default=0.02,
+                        help='seconds that a line of a pipe or terminal may wait for more lines to be tagged with it')
     flags.use_one_gpu(parser)
     return parser.parse_args(argv)
 
@@ -39,7 +42,7 @@ def main():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
-    for lines, size in read_blocks(paths, BLOCK):
+    for lines, size in read_blocks(paths, BLOCK, args.batch_wait):
         for words in run([text for _, text in lines], args.tokenized):
             output.write((' '.join('%s/%s' % pair for pair in words) + '\n').encode('utf-8'))
             characters += sum(len(word) for word, _ in words)

@@ -1,0 +1,84 @@
+# -*- coding: utf-8 -*-
+"""Commands in a pipe: lines are answered as they come, and in large blocks where they come fast."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from project import ROOT
+from helpers import tagger_flags, write_lines
+from elmo import stream, text
+from elmo.text import InputError
+from lac_finetune import train
+
+pytestmark = pytest.mark.usefixtures('fresh_scope')
+SECONDS = 100  # that a command may take before it is killed
+LINES = ['我的弟弟', '', '在上海', '工作']
+
+
+def started(command):
+    """A process with pipes, which is killed after SECONDS, and the timer of that."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    timer = threading.Timer(SECONDS, process.kill)
+    timer.start()
+    return process, timer
+
+
+def test_each_line_is_answered_before_the_next_one_is_sent(task):
+    train.train(train.parse_args(tagger_flags(task)))
+    process, timer = started([sys.executable, os.path.join(ROOT, 'lac_finetune', 'infer.py'), '--use_gpu', 'False',
+                              '--model_dir', str(task.join('model'))])
+    try:
+        for line in LINES:
+            process.stdin.write((line + '\n').encode('utf-8'))
+            process.stdin.flush()
+            answer = process.stdout.readline().decode('utf-8')
+            assert answer.endswith('\n'), process.stderr.read()
+            assert ''.join(word.rsplit('/', 1)[0] for word in answer.split()) == line
+        process.stdin.close()
+        assert process.wait() == 0 and not process.stdout.read()
+    finally:
+        timer.cancel()
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.mark.parametrize('end', ['\n', ''])
+def test_files_come_as_from_read_blocks(tmpdir, end):
+    path = str(tmpdir.join('a.txt'))
+    with io.open(path, 'w', encoding='utf-8', newline='') as output:
+        output.write('\ufeff词1\r\n\n' + '很长的一行' * 20000 + '\n词2' + end)
+    for block in (1, 5, 10 ** 6):
+        assert list(stream.read_blocks([path], block, 0)) == list(text.read_blocks([path], block))
+    assert [lines[0][0] for lines, _ in stream.read_blocks([path, path], 10 ** 6, 0)] == [path + ':1'] * 2
+
+
+def test_a_pipe_that_is_full_is_read_in_blocks(tmpdir):
+    """All lines are there before the first is read."""
+    path = str(tmpdir.join('pipe'))
+    os.mkfifo(path)
+    both = os.open(path, os.O_RDWR)  # or opening it would wait for a reader
+    os.write(both, '一\n二\n三\n四\n五'.encode('utf-8'))
+    found = stream.read_blocks([path], 4, 0.)
+    assert [line for _, line in next(found)[0]] == ['一\n', '二\n']
+    assert [line for _, line in next(found)[0]] == ['三\n', '四\n']
+    os.close(both)
+    assert [line for _, line in next(found)[0]] == ['五'] and not list(found)
+
+
+def test_a_bad_line_is_named(tmpdir, monkeypatch):
+    path = write_lines(tmpdir.join('a.txt'), ['词', '词' * 40])
+    monkeypatch.setattr(text, 'MAX_LINE_BYTES', 50)
+    monkeypatch.setattr(stream, 'MAX_LINE_BYTES', 50)
+    monkeypatch.setattr(stream, 'BYTES', 60)
+    with pytest.raises(InputError) as error:
+        list(stream.read_blocks([path], 4, 0.))
+    assert 'a.txt:2: a line of more than' in str(error.value)
+    with pytest.raises(InputError) as error:
+        list(stream.read_blocks(['/proc/self/mem'], 4, 0.))
+    assert '/proc/self/mem: cannot be read' in str(error.value)
