@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Lines of pipes, terminals and files in blocks: whoever waits for an answer gets it, and whoever has much is batched."""
+"""Lines of pipes, terminals and files in blocks: who waits for an answer gets it, who sends much is batched."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
@@ -20,26 +20,26 @@ def read_blocks(paths, block, wait):
         block: about so many characters in a list. While the lines come fast, each list has as many.
         wait: seconds.
     """
-    size = 0
+    size, lines, characters, since = 0, [], 0, 0.
     for path in paths:
         with open_binary(path) as handle:
-            lines, characters, since = [], 0, 0.
+            on_disk = stat.S_ISREG(os.fstat(handle.fileno()).st_mode)
             for place, text, length in _lines(handle, 'stdin' if path == '-' else path):
                 if place:
                     since = since if lines else clock.now()
                     lines.append((place, text))
                     characters, size = characters + len(text), size + length
-                if lines and (characters >= block or not place and not _comes(handle, since + wait - clock.now())):
+                waited = not place and not on_disk and not _comes(handle, since + wait - clock.now())
+                if lines and (characters >= block or waited):
                     yield lines, size
                     lines, characters = [], 0
-            if lines:
-                yield lines, size
+    if lines:
+        yield lines, size
 
 
 def _comes(handle, seconds):
-    """Whether there is something to read, or the end, within so many seconds. A file on a disk is always there."""
-    regular = stat.S_ISREG(os.fstat(handle.fileno()).st_mode)
-    return regular or bool(select.select([handle], [], [], max(seconds, 0.))[0])
+    """Whether a pipe or terminal has something to read, or its end, within so many seconds."""
+    return bool(select.select([handle], [], [], max(seconds, 0.))[0])
 
 
 def _lines(handle, name):
