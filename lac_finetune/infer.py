@@ -28,17 +28,23 @@ def parse_args(argv=None):
     parser.add_argument('--model_dir', required=True, metavar='DIR', help='model directory that train.py wrote')
     parser.add_argument('--tokenized', action='store_true', help='the input is words separated by white space, which '
                         'are tagged as they are')
+    parser.add_argument('--dictionary', metavar='FILE', help='words that are kept as given, whatever the model says: a '
+                        'word or several words a line, each word or word/tag')
     parser.add_argument('--batch_tokens', type=cli.positive_int, help='units at a time; not given: as in training')
     parser.add_argument('--batch_wait', type=cli.number(float, low=0), default=0.02,
                         help='seconds that a line of a pipe or terminal may wait for more lines to be tagged with it')
     flags.use_one_gpu(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.tokenized and args.dictionary:
+        parser.error('--dictionary is for text that is not --tokenized; give one of them')
+    return args
 
 
 def main():
     args = parse_args()
     paths = list_inputs(args.input)
-    run = Tagger(args.model_dir, place=devices.places(args.use_gpu)[0], batch_tokens=args.batch_tokens)
+    run = Tagger(args.model_dir, place=devices.places(args.use_gpu)[0], batch_tokens=args.batch_tokens,
+                 dictionary=args.dictionary)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')

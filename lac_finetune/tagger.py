@@ -23,6 +23,7 @@ from elmo.batching import batches_of_pieces, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
 from elmo.text import TEXT, InputError, Vocabulary, check_path, list_of_texts
 from lac_finetune import network
+from lac_finetune.dictionary import Dictionary
 from lac_finetune.evaluation import chunks, split_label, stray
 from lac_finetune.reader import Units, read_lines
 
@@ -71,10 +72,11 @@ class TextTagger(object):
 
     Attributes:
         stray: how many n-I so far continued no n; each was taken as the beginning of a word.
+        dictionary: a Dictionary, or None.
     """
 
     def __init__(self, decoder, units, labels):
-        self.decoder, self.units, self.labels, self.stray = decoder, units, labels, 0
+        self.decoder, self.units, self.labels, self.stray, self.dictionary = decoder, units, labels, 0, None
         self._turn = threading.Lock()
 
     def __call__(self, texts, tokenized=False):
@@ -82,6 +84,7 @@ class TextTagger(object):
 
         Args:
             tokenized: the texts are words separated by white space. Each stays whole, and has the tag of its last unit.
+                The dictionary is for texts that are not.
         """
         with self._turn:
             return self._tag([[self.units.cut(part) for part in text.split()] for text in texts], tokenized)
@@ -89,8 +92,8 @@ class TextTagger(object):
     def _tag(self, texts, tokenized):
         """As __call__; a text is a list of its parts between white space, each a list of units."""
         results = []
-        found = self.decoder([self.units.ids([unit for part in parts for unit in part]) for parts in texts])
-        for parts, numbers in zip(texts, found):
+        decoded = self.decoder([self.units.ids([unit for part in parts for unit in part]) for parts in texts])
+        for parts, numbers in zip(texts, decoded):
             labels, words, end = [self.labels[number] for number in numbers], [], 0
             for part in parts:
                 start, end = end, end + len(part)
@@ -98,7 +101,8 @@ class TextTagger(object):
                     words.append((''.join(part), split_label(labels[end - 1])[0]))
                 else:
                     self.stray += stray(labels[start:end])
-                    words += [(''.join(part[first:last]), tag) for first, last, tag in chunks(labels[start:end])]
+                    found = [(''.join(part[first:last]), tag) for first, last, tag in chunks(labels[start:end])]
+                    words += self.dictionary.apply(found) if self.dictionary else found
             results.append(words)
         return results
 
@@ -114,16 +118,23 @@ class Tagger(TextTagger):
         mode: what `run` returns: 'lac', words and tags, or 'seg', words alone.
         place: the device; None: a GPU if there is one.
         batch_tokens: units decoded at a time, which bounds memory; None: as in training.
+        dictionary: path of a user's dictionary, see Dictionary; None: there is none.
 
     Raises:
-        InputError: a file is missing, truncated or from another model, or there is no such mode.
+        InputError: a file is missing, truncated or from another model, there is no such mode, or this is no dictionary.
     """
 
-    def __init__(self, model_dir, mode='lac', place=None, batch_tokens=None):
+    def __init__(self, model_dir, mode='lac', place=None, batch_tokens=None, dictionary=None):
         check_path(model_dir, 'Tagger')
         self.mode = check_mode(mode)
         super(Tagger, self).__init__(*load_parts(model_dir, place or devices.places()[0]))
         self.decoder.batch_tokens = batch_tokens or self.decoder.batch_tokens
+        if dictionary:
+            self.load_customization(dictionary)
+
+    def load_customization(self, path):
+        """Takes a user's dictionary, in place of the one before; InputError if it is none, see Dictionary."""
+        self.dictionary = Dictionary(path)
 
     def run(self, texts, mode=None):
         """Words and tags, as Baidu's LAC().run returns them.

@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 
@@ -243,6 +244,25 @@ def test_a_tagger_runs_as_lac_does(models):
     words = [words for words, _ in expected]
     assert run(TEXTS, mode='seg') == Tagger(models[0], 'seg', CPU).run(TEXTS) == words
     assert run(TEXTS[0], mode='seg') == words[0] and Tagger(models[0], 'seg', CPU).run(TEXTS[0], 'lac') == expected[0]
+
+
+def test_a_tagger_honours_a_dictionary(tmpdir, models):
+    """Whatever the model says, in Python and on the command line, alone and in a batch; white space is a border."""
+    path = write_lines(tmpdir.join('words.txt'), ['弟弟在/x', '工/y 作'])
+    tagger = Tagger(models[0], place=CPU, dictionary=path)
+    texts = ['我的弟弟在上海工作。', '弟弟 在工作', '', '上海']
+    plain = Tagger(models[0], place=CPU)
+    results = tagger.run(texts)
+    assert [tagger.run(text) for text in texts] == results and results != plain.run(texts)
+    words, tags = results[0]
+    assert ''.join(words) == texts[0] and tags[words.index('弟弟在')] == 'x' and tags[words.index('工')] == 'y'
+    assert words[words.index('工') + 1] == '作'
+    assert '弟弟在' not in results[1][0] and results[1][0][-2:] == ['工', '作']
+    assert results[3] == plain.run(texts[3])
+    process = subprocess.Popen([sys.executable, 'lac_finetune/infer.py', '--model_dir', models[0], '--use_gpu', 'False',
+                                '--dictionary', path, '-'], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    output = process.communicate('\n'.join(texts).encode('utf-8'))[0].decode('utf-8')
+    assert output.splitlines() == [' '.join(map('/'.join, zip(*found))) for found in results]
 
 
 def test_what_a_tagger_refuses(tmpdir, models):
