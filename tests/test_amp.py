@@ -189,7 +189,7 @@ def test_a_run_goes_on_after_overflow_and_resumes_exactly(corpus, capsys, monkey
     for max_steps in (2, 6, 7, 0):
         run(corpus, max_epoch=2, max_steps=max_steps, use_amp=True, resume=True, **flags)
     assert same(last(corpus, 'whole'), last(corpus))
-    paths = [checkpoint.find(str(corpus.directory.join(name))) for name in ('whole', 'checkpoints')]
+    paths = [checkpoint.find(str(corpus.directory.join(name)), newest=True) for name in ('whole', 'checkpoints')]
     sums = [{name: entry for name, entry in read_json(os.path.join(path, 'manifest.json')).items()
              if name.startswith('optimizer')} for path in paths]
     assert sums[0] == sums[1] and {'optimizer/loss_scaling', 'optimizer/good_steps'} <= set(sums[0])

@@ -118,7 +118,7 @@ def test_same_seed_same_run(corpus, capsys, monkeypatch, num_devices):
     for number, seed in enumerate([1, 1, 2]):
         directory = str(corpus.directory.join('run%d' % number))
         run(corpus, random_seed=seed, save_dir=directory, max_steps=4)
-        runs.append((log_lines(capsys.readouterr().out, 'epoch'), parameters(checkpoint.find(directory))))
+        runs.append((log_lines(capsys.readouterr().out, 'epoch'), parameters(checkpoint.find(directory, newest=True))))
     assert runs[0][0] == runs[1][0] and same(runs[0][1], runs[1][1])
     assert runs[0][0] != runs[2][0]
 
@@ -174,7 +174,8 @@ def test_going_on_from_a_checkpoint_equals_a_run_never_stopped(corpus, capsys):
         return [re.sub(r'/\d+', '', line) for line in lines]
 
     assert without_total(parts) == without_total(whole)
-    assert same(*[parameters(checkpoint.find(str(corpus.directory.join(name)))) for name in ('whole', 'parts')])
+    assert same(*[parameters(checkpoint.find(str(corpus.directory.join(name)), newest=True))
+                  for name in ('whole', 'parts')])
 
 
 @pytest.mark.parametrize('num_devices', ['1', pytest.param('2', marks=SEVERAL_DEVICES)])
