@@ -11,6 +11,7 @@ import json
 import numbers
 import os
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -623,7 +624,11 @@ def read_shape(path):
             versions_and_levels, length = struct.unpack('<16si', handle.read(20))
             if any(bytearray(versions_and_levels)) or not 0 <= length < 1024:  # a few numbers
                 raise ValueError('unknown version')
-            tensor.ParseFromString(handle.read(length))
+            with warnings.catch_warnings(record=True) as warned:  # protobuf only warns of some damage
+                warnings.simplefilter('always')
+                tensor.ParseFromString(handle.read(length))
+            if warned:
+                raise ValueError('unknown version')
             data = os.path.getsize(path) - handle.tell()
     except (IOError, OSError) as error:
         raise CheckpointError('%s: cannot be read: %s' % (path, error.strerror))

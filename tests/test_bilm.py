@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import json
 import os
 import shutil
+import struct
 
 import numpy as np
 import paddle.fluid as fluid
@@ -311,3 +312,13 @@ def test_read_shape(saved):
     _, directory = saved
     for name, shape in bilm.parameter_shapes(CONFIG).items():
         assert bilm.read_shape(os.path.join(directory, name)) == shape
+
+
+def test_a_description_that_ends_too_early_is_damage(tmpdir, recwarn):
+    """protobuf reads up to what looks like the end of a group, and only warns."""
+    description = b'\x08\x05\x10\x02' + b'\x14'  # float32, a size of 2, an end without a beginning
+    path = tmpdir.join('parameter')
+    path.write_binary(struct.pack(str('<IQIi'), 0, 0, 0, len(description)) + description + b'\0' * 8)
+    with pytest.raises(bilm.CheckpointError) as error:
+        bilm.read_shape(str(path))
+    assert 'not a parameter saved' in str(error.value) and not recwarn.list
