@@ -122,7 +122,8 @@ class Machine(object):
         environment = {six.ensure_str(key): six.ensure_str(value)
                        for key, value in self.environment(**environment).items()}
         process = subprocess.Popen(['/bin/sh', os.path.join(self.root, name)], env=environment, cwd=self.directory,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # also under nohup
         process.timer = threading.Timer(30, process.kill)
         process.timer.daemon = True
         process.timer.start()
