@@ -24,7 +24,7 @@ READ_ON_THE_HOST = {'Seed', 'Offset', 'Length', 'Cond', 'Shape', 'ShapeTensor', 
                     'StartsTensorList', 'EndsTensor', 'EndsTensorList', 'AxisTensor', 'ScaleTensor', 'TargetLoD',
                     'SectionsTensorList', 'RepeatTimes', 'OutSize', 'K'}
 COPIED = {('dropout', 'Seed'), ('sequence_slice', 'Offset'), ('sequence_slice', 'Length'),
-          ('conditional_block', 'Cond')}  # of these the kernels themselves make a copy, as fluid's sources show
+          ('sequence_unpad', 'Length'), ('conditional_block', 'Cond')}  # of these the kernels themselves make a copy, as fluid's sources show
 VAR_TYPE = fluid.core.VarDesc.VarType
 TYPES = {VAR_TYPE.FP32: 'float', VAR_TYPE.FP16: '::paddle::platform::float16', VAR_TYPE.INT64: 'int64_t',
          VAR_TYPE.INT32: 'int', VAR_TYPE.UINT8: 'uint8_t'}
