@@ -23,8 +23,9 @@ NOT_LISTED = {'cast', 'conditional_block'}  # the list of fluid 2.5 leaves cast 
 READ_ON_THE_HOST = {'Seed', 'Offset', 'Length', 'Cond', 'Shape', 'ShapeTensor', 'ShapeTensorList', 'StartsTensor',
                     'StartsTensorList', 'EndsTensor', 'EndsTensorList', 'AxisTensor', 'ScaleTensor', 'TargetLoD',
                     'SectionsTensorList', 'RepeatTimes', 'OutSize', 'K'}
+# Of these the kernels themselves make a copy, as fluid's sources show.
 COPIED = {('dropout', 'Seed'), ('sequence_slice', 'Offset'), ('sequence_slice', 'Length'),
-          ('sequence_unpad', 'Length'), ('conditional_block', 'Cond')}  # of these the kernels themselves make a copy, as fluid's sources show
+          ('sequence_unpad', 'Length'), ('conditional_block', 'Cond')}
 VAR_TYPE = fluid.core.VarDesc.VarType
 TYPES = {VAR_TYPE.FP32: 'float', VAR_TYPE.FP16: '::paddle::platform::float16', VAR_TYPE.INT64: 'int64_t',
          VAR_TYPE.INT32: 'int', VAR_TYPE.UINT8: 'uint8_t'}
