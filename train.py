@@ -17,7 +17,7 @@ from elmo import amp, checkpoint, clock, collective, devices, distributed, manif
 from elmo.batching import prefetch
 from elmo.connection import random_text
 from elmo.curves import Curves
-from elmo.evaluator import Evaluator
+from elmo.evaluator import Evaluator, perplexity
 from elmo.files import replacing
 from elmo.runlog import RunLog, Window
 from elmo.signals import Stop, Stopped
@@ -275,11 +275,12 @@ class Trainer(object):
         total = int(state['step'] + (args.max_epoch - state['epochs_read']) * steps_per_epoch + 0.5)
         total = min(total, args.max_steps or total)
         (fw, bw), speed = self.window.loss, self.window.tokens_per_second
+        perplexity_fw, perplexity_bw = perplexity(fw), perplexity(bw)
         print('epoch %d step %d/%d loss %.4f perplexity fw %.2f bw %.2f, %d tokens/s, %s left'
-              % (self.epoch, state['step'], total, (fw + bw) / 2, np.exp(fw), np.exp(bw), speed,
+              % (self.epoch, state['step'], total, (fw + bw) / 2, perplexity_fw, perplexity_bw, speed,
                  self.window.time_left(total - state['step'])))
-        self.run_log.write('train', state['step'], self.epoch, loss=(fw + bw) / 2, perplexity_fw=np.exp(fw),
-                           perplexity_bw=np.exp(bw), learning_rate=self.learning_rate, tokens_per_second=speed,
+        self.run_log.write('train', state['step'], self.epoch, loss=(fw + bw) / 2, perplexity_fw=perplexity_fw,
+                           perplexity_bw=perplexity_bw, learning_rate=self.learning_rate, tokens_per_second=speed,
                            seconds=state['seconds'])
         self.window = Window()
 

@@ -101,4 +101,10 @@ class Evaluator(object):
 def perplexities(losses, tokens):
     """Perplexity forward, backward and average (that of the mean loss), from summed losses [fw, bw] in nats."""
     fw, bw = losses / tokens
-    return np.exp(fw), np.exp(bw), np.exp((fw + bw) / 2)
+    return perplexity(fw), perplexity(bw), perplexity((fw + bw) / 2)
+
+
+def perplexity(loss):
+    """The perplexity of a mean loss in nats; infinite where float64 does not hold it."""
+    with np.errstate(over='ignore'):
+        return np.exp(loss)
