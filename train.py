@@ -194,8 +194,8 @@ class Trainer(object):
             self.state['dev_pending'] = True
         if path:
             here, self.state = self.state, dict(self.state, dev_pending=False, decay=None)
-            self.state.update(checkpoint.load_state(
-                self.exe, path, self.program.whole, self.program.optimizer_variables, here, STATE, LATER))
+            self.state.update(checkpoint.load_state(self.exe, path, self.program.optimizer_variables, here, STATE,
+                                                    LATER))
             self.job.reader.check(self.state['position'])
             if self.args.linear_decay and self.state['decay'] != DECAY:
                 print('the learning rates of the run were each that of the step after; from here on they are one step '
@@ -419,7 +419,7 @@ def serve(job, program, path):
         of_optimizer = {variable.name for variable in program.optimizer_variables} if path else set()
         path = path or job.init_from
         for part, names in (('', os.listdir(path)), ('optimizer', of_optimizer)):
-            checkpoint.load_variables(exe, path, part, main,
+            checkpoint.load_variables(exe, path, part,
                                       [variable for name, variable in sorted(held.items()) if name in names])
     print('serving at %s' % job.cluster.server)
     exe.run(main)

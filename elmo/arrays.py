@@ -102,6 +102,13 @@ def shape_on_disk(path):
         raise InputError('%s; take another checkpoint' % error)
 
 
+def check_shape(path, shape):
+    """InputError unless the parameter in a file of fluid.io.save_vars has this shape, a tuple."""
+    found = shape_on_disk(path)
+    if found != shape:
+        raise InputError('%s: has shape %s, needed is %s' % (path, list(found), list(shape)))
+
+
 def open_parameter(path):
     """The parameter in a file of fluid.io.save_vars, float32 on disk; InputError if the file is not a whole one."""
     shape = shape_on_disk(path)

@@ -24,9 +24,9 @@ import six
 
 import bilm
 from elmo import devices, manifest, schema
-from elmo.arrays import open_parameter, shape_on_disk
+from elmo.arrays import check_shape, open_parameter
 from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
-from elmo.release import load_vars, save_vars
+from elmo.release import save_vars
 from elmo.text import InputError, open_binary
 
 POINTERS = 'latest', 'best'
@@ -308,14 +308,11 @@ def load_parameters(exe, path, program, config, vocabulary, scope=None):
     """
     check_config(path, config, vocabulary)
     devices.check_memory(exe.place, [parameter.shape for parameter in program.all_parameters()])
-    with bilm_errors():
-        parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
-        manifest.check(path, sorted(parameters))
-        if scope:
-            names = sorted(parameters & set(bilm.parameter_shapes(config)))
-            _fill(scope, exe.place, path, names)
-            return names
-        return bilm.init_pretraining_params(exe, path, program, config=config)
+    parameters = {parameter.name for parameter in program.all_parameters()} & set(os.listdir(path))
+    manifest.check(path, sorted(parameters))
+    names = sorted(parameters & set(bilm.parameter_shapes(config)))
+    _fill(scope, exe.place, path, names)
+    return names
 
 
 def read_state(path, wanted):
@@ -330,7 +327,7 @@ def read_state(path, wanted):
     return state
 
 
-def load_state(exe, path, program, variables, here, wanted, later=()):
+def load_state(exe, path, variables, here, wanted, later=()):
     """Loads the state of a run from a checkpoint: the variables saved beside the parameters, and train_state.json.
 
     It tells where the run goes on in another way than before, see devices.describe.
@@ -358,12 +355,12 @@ def load_state(exe, path, program, variables, here, wanted, later=()):
     if state.get('ran_on') not in (None, here['ran_on']):
         print('the run was on %s, and goes on with %s: the last digits will not be those of a run never stopped'
               % (state['ran_on'], here['ran_on']))
-    load_variables(exe, path, 'optimizer', program, variables)
+    load_variables(exe, path, 'optimizer', variables)
     return dict(state, ran_on=here['ran_on'])
 
 
-def load_variables(exe, path, part, program, variables, scope=None):
-    """Loads variables of a program from the directory `part` of a checkpoint, '' being the checkpoint itself.
+def load_variables(exe, path, part, variables, scope=None):
+    """Loads variables from the directory `part` of a checkpoint, '' being the checkpoint itself.
 
     They go into the scope, None being the current one.
     InputError if one is missing, damaged or of another shape; then nothing is loaded.
@@ -371,17 +368,12 @@ def load_variables(exe, path, part, program, variables, scope=None):
     directory = os.path.join(path, part)
     manifest.check(path, [os.path.join(part, variable.name) for variable in variables])
     for variable in variables:
-        shape = shape_on_disk(os.path.join(directory, variable.name))
-        if shape != tuple(variable.shape):
-            raise InputError('%s: has shape %s, needed is %s'
-                             % (os.path.join(directory, variable.name), list(shape), list(variable.shape)))
-    if scope:
-        _fill(scope, exe.place, directory, [variable.name for variable in variables])
-    else:
-        load_vars(exe, directory, program, vars=variables)
+        check_shape(os.path.join(directory, variable.name), tuple(variable.shape))
+    _fill(scope, exe.place, directory, [variable.name for variable in variables])
 
 
 def _fill(scope, place, directory, names):
-    """Sets parameters in a scope from their files. fluid.io knows the current scope alone, which all threads share."""
+    """Sets variables in a scope from their files. fluid.io knows the current scope alone, which all threads share."""
+    scope = scope or fluid.global_scope()
     for name in names:
-        scope.var(name).get_tensor().set(np.array(open_parameter(os.path.join(directory, name))), place)
+        scope.var(str(name)).get_tensor().set(np.array(open_parameter(os.path.join(directory, name))), place)

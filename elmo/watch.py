@@ -39,8 +39,8 @@ class Watch(object):
     """
 
     def __init__(self, cluster, secret, agreed, timeout, started):
-        self.cluster, self._agreed, self._timeout, self._lock = cluster, list(agreed), timeout, threading.Lock()
-        self._secret = secret
+        self.cluster, self._agreed, self._timeout, self._secret = cluster, agreed, timeout, secret
+        self._lock = threading.Lock()
         self._name = ('server %s' % cluster.server if cluster.server else
                       'trainer %d on %s' % (cluster.trainer_id, socket.gethostname()))
         self._started, self._complete = started, threading.Event()

@@ -18,7 +18,7 @@ import paddle.fluid as fluid
 
 import bilm
 from elmo import checkpoint, devices, manifest, schema
-from elmo.arrays import shape_on_disk
+from elmo.arrays import check_shape
 from elmo.batching import batches_of_pieces, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
 from elmo.text import TEXT, InputError, Vocabulary, check_path, list_of_texts
@@ -188,7 +188,7 @@ def load_parts(directory, place):
                       fluid.Scope())
     parameters = decoder.program.all_parameters()
     devices.check_memory(place, [parameter.shape for parameter in parameters])
-    checkpoint.load_variables(decoder.exe, directory, 'network', decoder.program, parameters, decoder.scope)
+    checkpoint.load_variables(decoder.exe, directory, 'network', parameters, decoder.scope)
     return decoder, Units(vocabulary), labels
 
 
@@ -226,10 +226,7 @@ def check_sizes(directory, sizes):
     parameters, hidden, labels = os.path.join(directory, 'network'), sizes['grnn_hidden_dim'], sizes['num_labels']
     for name, shape in (('word_embedding', (sizes['vocab_size'], sizes['word_emb_dim'])),
                         ('bw_gru%d.w' % sizes['bigru_num'], (hidden, 3 * hidden)), ('crf', (labels + 2, labels))):
-        path = os.path.join(parameters, name)
-        found = shape_on_disk(path)
-        if found != shape:
-            raise InputError('%s: has shape %s, needed is %s' % (path, list(found), list(shape)))
+        check_shape(os.path.join(parameters, name), shape)
     if sizes['elmo']:
         with checkpoint.bilm_errors('; copy it again, or take another'):
             bilm.check_files(parameters, sizes['elmo'])

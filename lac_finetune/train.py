@@ -234,7 +234,7 @@ class Trainer(object):
         whole, _ = network.decoding_program(self.sizes, whole=True)
         if self.args.init_from:
             kept = [parameter for parameter in whole.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
-            checkpoint.load_variables(self.exe, self.args.init_from, 'network', whole, kept)
+            checkpoint.load_variables(self.exe, self.args.init_from, 'network', kept)
             print('loaded %s' % self.args.init_from)
         elif self.job.elmo:
             names = checkpoint.load_parameters(self.exe, self.job.elmo, whole, self.sizes['elmo'], self.job.vocabulary)
@@ -249,9 +249,8 @@ class Trainer(object):
         """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
         path = checkpoint.newest_whole(self.job.checkpoints)
         if path:
-            self.state = checkpoint.load_state(self.exe, path, self.program, self.optimizer_variables, self.state,
-                                               STATE)
-            checkpoint.load_variables(self.exe, path, '', self.program, self.program.all_parameters())
+            self.state = checkpoint.load_state(self.exe, path, self.optimizer_variables, self.state, STATE)
+            checkpoint.load_variables(self.exe, path, '', self.program.all_parameters())
             print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
         self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)
         self.curves = curves.Curves(self.job.checkpoints, self.args.curves)
