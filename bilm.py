@@ -85,6 +85,7 @@ PUBLISHED_CONFIG = {
 }
 DIRECTIONS = ('fw', 'bw')
 SOFTMAX_PART = 8192  # words at a time, see _softmax_rows
+MILD = 60.  # float32 holds the sum of exps of a softmax from e^-MILD to e^MILD, whatever the vocabulary, see _shift
 TABLE = 'embedding_para'
 SOFTMAX_PARAMETERS = ('softmax_weight', 'softmax_bias')
 
@@ -171,11 +172,11 @@ def _embedding(ids, parameters):
                          param_attr=parameters.attr(TABLE))
 
 
-def _rows(table, ids):
-    """Rows of a float32 [N, D] without a gradient: int64 [M, 1] to float32 [M, D]. An id beyond N is an error."""
-    helper = LayerHelper('rows')
-    out = helper.create_variable_for_type_inference('float32', stop_gradient=True)
-    helper.append_op(type='lookup_table', inputs={'W': table, 'Ids': ids}, outputs={'Out': out})
+def _fixed(kind, inputs, dtype='float32', **attrs):
+    """Appends an operator to the program; its output has this dtype and no gradient."""
+    helper = LayerHelper(kind)
+    out = helper.create_variable_for_type_inference(dtype, stop_gradient=True)
+    helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
     return out
 
 
@@ -304,17 +305,52 @@ def _softmax_rows(weight, bias):
     return ops.split(words, sizes, dim=0) if len(sizes) > 1 else [words]
 
 
-def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
+def _hidden_rows(hidden, minus):
+    """Rows [hidden; 1; -minus], of which the product with _softmax_rows is the logits less `minus`, float32 [N, 1]."""
+    return ops.concat([hidden, _ones(minus), ops.scale(minus, -1.)], axis=1)
+
+
+def _reach(weight, bias):
+    """How long the longest row of the weight is, and the largest bias: float32 [1] both, of [S, D] and [S, 1]."""
+    lengths = ops.reduce_sum(ops.elementwise_mul(weight, weight), dim=1)
+    return [_fixed('reduce_max', {'X': x}, dim=[0], reduce_all=True) for x in (_fixed('sqrt', {'X': lengths}), bias)]
+
+
+def _shift(hidden, true_logit, parts, reach):
+    """What to take from each x = logit - true_logit, so that the sum of the exps fits into float32: float32 [N, 1].
+
+    The maximum of x would do, but to look for it takes time. A length of hidden times that of the longest row, plus the
+    largest bias, is a bound of it that costs nothing (Cauchy-Schwarz). Where the bound is at most 2 * MILD, what it has
+    above MILD will do: no exp is above e^MILD then, and that of the true word, whose x is 0, not below e^-MILD. The
+    maximum itself is found for the other rows alone, which a language model hardly ever has.
+    """
+    length = ops.reduce_sum(ops.elementwise_mul(hidden, hidden), dim=1, keep_dim=True)
+    bound = ops.elementwise_mul(_fixed('sqrt', {'X': length}), reach[0])
+    bound = ops.elementwise_sub(ops.elementwise_add(bound, reach[1]), true_logit)
+    # The row of the largest bound is always among them, as fluid cannot run on none. So is a NaN, which is not less.
+    limit = _fixed('clip', {'X': _fixed('reduce_max', {'X': bound}, dim=[0], reduce_all=True)}, min=-3e38, max=2 * MILD)
+    near = _fixed('less_than', {'X': bound, 'Y': limit}, 'bool', axis=-1)
+    places = _fixed('where_index', {'Condition': _fixed('logical_not', {'X': near}, 'bool')}, 'int64')
+    far = ops.reshape(ops.slice(places, axes=[1], starts=[0], ends=[1]), [-1])
+    rows = _hidden_rows(*[ops.gather(x, far, overwrite=False) for x in (hidden, true_logit)])
+    maxima = [_largest(ops.matmul(rows, part, transpose_y=True)) for part in parts]
+    shift = _fixed('scatter', {'X': ops.scale(bound, bias=-MILD), 'Ids': far,
+                               'Updates': _largest(ops.concat(maxima, axis=1))}, overwrite=True)
+    return _constant(ops.relu(shift))
+
+
+def _cross_entropy(hidden, parts, reach, true_logit, missed, manual_gradient):
     """Cross entropy in nats of N predictions among S words and the true one.
 
     With x = logit - true_logit the loss is log(sum_j exp(x_j) + missed), and its gradient is sum_j p_j dx_j with
     p_j = exp(x_j) / exp(loss). The manual gradient takes three matrix products and one exp over [N, S] for both passes:
-    the bias, the true logit and the sum are columns of the products, and p is scaled after its product. Each part has
-    the exp of x less its maximum, as exp(x_j) would overflow where a word of probability below e^-88 comes true.
+    the bias, the true logit and the sum are columns of the products, and p is scaled after its product. Each row has
+    the exps of x less its shift, as exp(x_j) would overflow where a word of probability below e^-88 comes true.
 
     Args:
         hidden: float32 [N, D].
         parts: the S words, as _softmax_rows returns them.
+        reach: what _reach returns of them.
         true_logit: float32 [N, 1].
         missed: float32 [N, 1], 1 where the true word is not among the S; None if it always is.
         manual_gradient: build the gradient into the graph; otherwise fluid makes it, if it is asked for.
@@ -322,27 +358,20 @@ def _cross_entropy(hidden, parts, true_logit, missed, manual_gradient):
     Returns:
         float32 [N, 1].
     """
-    rows = ops.concat([hidden, _ones(true_logit), ops.scale(true_logit, -1.)], axis=1)
-    exps, maxima = [], []
-    for part in parts:
-        x = ops.matmul(rows, part, transpose_y=True)
-        maxima.append(_constant(ops.relu(_largest(x))))  # x of the true word is 0
-        exps.append(ops.exp(ops.elementwise_sub(x, maxima[-1])))
-    maximum = _constant(_largest(ops.concat(maxima, axis=1)))
-    scales = [_constant(ops.exp(ops.elementwise_sub(each, maximum))) for each in maxima]
-    missed = [] if missed is None else [ops.elementwise_mul(missed, ops.exp(ops.scale(maximum, -1.)))]
+    shift = _shift(hidden, true_logit, parts, reach)
+    rows = _hidden_rows(hidden, ops.elementwise_add(true_logit, shift))
+    exps = [ops.exp(ops.matmul(rows, part, transpose_y=True)) for part in parts]
+    missed = [] if missed is None else [ops.elementwise_mul(missed, ops.exp(ops.scale(shift, -1.)))]
     if not manual_gradient:
-        totals = [ops.elementwise_mul(ops.reduce_sum(exp, dim=1, keep_dim=True), scale)
-                  for exp, scale in zip(exps, scales)]
-        return ops.elementwise_add(ops.log(ops.sums(totals + missed)), maximum)
-    summed = ops.sums([ops.elementwise_mul(ops.matmul(_constant(exp), part), scale)
-                       for exp, part, scale in zip(exps, parts, scales)])
+        totals = [ops.reduce_sum(exp, dim=1, keep_dim=True) for exp in exps]
+        return ops.elementwise_add(ops.log(ops.sums(totals + missed)), shift)
+    summed = ops.sums([ops.matmul(_constant(exp), part) for exp, part in zip(exps, parts)])
     last_column = ops.slice(summed, axes=[1], starts=[-1], ends=[2 ** 31 - 1])
     total = _constant(ops.sums([last_column] + missed))
     with_gradient = ops.elementwise_div(_inner(summed, rows), total)
-    # The log and the maximum are the value. The rest is 0 and has the gradient.
+    # The log and the shift are the value. The rest is 0 and has the gradient.
     zero = ops.elementwise_sub(with_gradient, _constant(ops.assign(with_gradient)))
-    return ops.sums([ops.log(total), maximum, zero])
+    return ops.sums([ops.log(total), shift, zero])
 
 
 def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sampled=False):
@@ -390,10 +419,11 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
         return row_weight, ops.elementwise_sub(row_bias, log_counts)
 
     if sampled:
-        parts = _softmax_rows(*rows(data('samples', shape=[None, 1], dtype='int64'),
-                                    data('sample_log_counts', shape=[None, 1], dtype='float32')))
+        words = rows(data('samples', shape=[None, 1], dtype='int64'),
+                     data('sample_log_counts', shape=[None, 1], dtype='float32'))
     else:
-        parts = _softmax_rows(weight, ops.reshape(bias, [-1, 1]))
+        words = weight, ops.reshape(bias, [-1, 1])
+    parts, reach = _softmax_rows(*words), _reach(*words)
     encoded = _encode([_embedding(read, parameters) for read in (tokens, next_tokens)], parameters, drops)
     losses = []
     for layers, drop, predicted in zip(encoded, drops, (next_tokens, tokens)):
@@ -402,7 +432,7 @@ def language_model(config, dropout=0., random_seed=0, manual_gradient=False, sam
                               for part in ('_log_counts', '_missed')]
         true_weight, true_bias = rows(predicted, log_counts)
         true_logit = ops.elementwise_add(_inner(hidden, true_weight), true_bias)
-        losses.append(_cross_entropy(hidden, parts, true_logit, missed, manual_gradient))
+        losses.append(_cross_entropy(hidden, parts, reach, true_logit, missed, manual_gradient))
     return losses
 
 
@@ -471,7 +501,8 @@ def _encode_sentences(embedding, parameters):
     # fluid's sequence_concat crashes the process if a plain array is fed, or no token at all. The first of these raises
     # an error if there is not one level of LoD, the second one if there is no row 0.
     checked = ops.sequence_slice(embedding, offset=zeros, length=zeros)
-    ones = each_sentence(1, like=_rows(embedding, each_sentence(0, like=checked)))
+    first = _fixed('lookup_table', {'W': embedding, 'Ids': each_sentence(0, like=checked)})
+    ones = each_sentence(1, like=first)
 
     def boundary(key):  # made without the sentence, which may have no token to take the LoD from
         vectors = _embedding(each_sentence(parameters.config[key]), parameters)

@@ -97,6 +97,44 @@ def test_a_word_of_no_probability_has_an_exact_loss_and_gradient(manual_gradient
     assert np.isfinite(model.gradient('embedding_para')).all()
 
 
+@pytest.mark.usefixtures('vocabulary')
+@pytest.mark.parametrize('manual_gradient', [False, True])
+@pytest.mark.parametrize('longest', [0., 500., 3e4])
+def test_the_softmax_is_exact_whatever_its_logits(manual_gradient, longest):
+    """One word has a row of this length, across the hidden states but for a little: the bound is far off the maximum.
+
+    The hidden states of the rows differ in length: some rows are near, some far, and with 0 all are near.
+    """
+    random, size, words, dim = np.random.RandomState(3), 60, 23, 6
+    hidden = (random.randn(size, dim) * np.logspace(-2, 1, size).reshape(-1, 1)).astype('float32')
+    hidden[:, 0] *= 1e-3
+    weight, bias = random.randn(words, dim).astype('float32'), random.randn(words, 1).astype('float32')
+    weight[5] = longest * np.eye(dim)[0]
+    target = random.randint(words, size=size)
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()):
+        feed = [bilm.data(name, list(value.shape), dtype='float32') for name, value in
+                (('hidden', hidden), ('weight', weight), ('bias', bias), ('true_logit', hidden[:, :1]))]
+        for variable in feed:
+            variable.stop_gradient = False
+        loss = bilm._cross_entropy(feed[0], bilm._softmax_rows(*feed[1:3]), bilm._reach(*feed[1:3]), feed[3], None,
+                                   manual_gradient)
+        gradients = fluid.gradients([loss], feed)
+    logits = hidden.astype('float64').dot(weight.T.astype('float64')) + bias.T
+    x = logits - logits[np.arange(size), target].reshape(-1, 1).astype('float32')
+    largest = x.max(axis=1, keepdims=True)
+    exps = np.exp(x - largest)
+    expected = np.log(exps.sum(axis=1, keepdims=True)) + largest
+    shares = exps / exps.sum(axis=1, keepdims=True)
+    found = fluid.Executor(fluid.CPUPlace()).run(program, feed={
+        'hidden': hidden, 'weight': weight, 'bias': bias,
+        'true_logit': logits[np.arange(size), target].reshape(-1, 1).astype('float32')}, fetch_list=[loss] + gradients)
+    assert longest < 3e4 or largest.max() > 100
+    for value, wanted in zip(found, [expected, shares.dot(weight), shares.T.dot(hidden), shares.sum(axis=0)[:, None],
+                                     -np.ones([size, 1])]):
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
 def test_forward_sees_the_past_and_backward_the_future():
     model = Model()
     sentence, changed = [0, 5, 6, 7, 8, 9, 1], [0, 5, 6, 11, 8, 9, 1]
@@ -152,8 +190,9 @@ def test_dropout_is_on_layer_inputs_and_last_output_only():
                        if op.type == 'mul' and op.input('Y')[0].endswith('gate_w')]
     assert len(inputs_of_gates) == 4 and set(inputs_of_gates) <= set(dropped)
     columns = {op.output('Out')[0]: op.input('X')[0] for op in block.ops if op.type == 'concat'}
+    some_rows = {op.output('Out')[0]: op.input('X')[0] for op in block.ops if op.type == 'gather'}
     inputs_of_softmax = [columns[op.input('X')[0]] for op in block.ops if op.type in ('matmul', 'matmul_v2')]
-    assert set(inputs_of_softmax) == set(dropped) - set(inputs_of_gates)
+    assert {some_rows.get(name, name) for name in inputs_of_softmax} == set(dropped) - set(inputs_of_gates)
 
 
 def initial_values(random_seed):
