@@ -12,6 +12,7 @@ import sys
 
 from project import cli
 from elmo import clock, devices, flags
+from elmo.batching import prefetch
 from elmo.progress import Progress
 from elmo.stream import read_blocks
 from elmo.text import list_inputs
@@ -48,12 +49,13 @@ def main():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
-    for lines, size in read_blocks(paths, BLOCK, args.batch_wait):
-        for words in run([text for _, text in lines], args.tokenized):
+    blocks = read_blocks(paths, BLOCK, args.batch_wait)
+    for texts, size in prefetch((run.cut([text for _, text in lines]), size) for lines, size in blocks):
+        for words in run.tag(texts, args.tokenized):
             output.write((' '.join('%s/%s' % pair for pair in words) + '\n').encode('utf-8'))
             characters += sum(len(word) for word, _ in words)
         output.flush()
-        number += len(lines)
+        number += len(texts)
         progress.update(size)
     progress.close()
     seconds = clock.now() - start

@@ -43,21 +43,35 @@ def _emission(word, encoded, sizes, drop, random_seed):
         word: int64 LoD [N, 1].
         encoded: ELMo's layers, float32 LoD [N, elmo_width], or None.
     """
-    x = ops.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
-                      param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))
+    inputs = [ops.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
+                            param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))]
     if encoded is not None:
-        weighted = bilm.weight_layers(ops.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1))
-        x = ops.concat([weighted, encoded, x], axis=1)
+        inputs = [bilm.weight_layers(ops.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1)), encoded] + inputs
     size = sizes['grnn_hidden_dim']
     for number in range(1, sizes['bigru_num'] + 1):
-        x, outputs = drop(x), []
+        inputs, outputs = [drop(x) for x in inputs], []
         for direction in bilm.DIRECTIONS:
             name = '%s_gru%d' % (direction, number)
-            gates = ops.fc(x, 3 * size, param_attr=_attr(name + '.w_in', random_seed), bias_attr=False)
+            gates = _product(inputs, _attr(name + '.w_in', random_seed), 3 * size)
             outputs.append(_gru(gates, size, name, random_seed, direction == 'bw'))
-        x = ops.concat(outputs, axis=1)
-    return ops.fc(drop(x), sizes['num_labels'], param_attr=_attr('emission.w', random_seed),
+        inputs = [ops.concat(outputs, axis=1)]
+    return ops.fc(drop(inputs[0]), sizes['num_labels'], param_attr=_attr('emission.w', random_seed),
                   bias_attr=_zeros('emission.b'))
+
+
+def _product(inputs, attr, size):
+    """The inputs side by side times one matrix: float32 LoD [N, D_i] each, to [N, size].
+
+    Each input has a product of its own with its rows of the matrix. So fluid computes no gradient for those that need
+    none, which the layers of the frozen biLM are: the widest of all.
+    """
+    helper = LayerHelper('product')
+    widths, products = [int(x.shape[1]) for x in inputs], []
+    matrix = helper.create_parameter(attr, [sum(widths), size], 'float32')
+    for x, rows in zip(inputs, ops.split(matrix, widths, dim=0) if len(inputs) > 1 else [matrix]):
+        products.append(helper.create_variable_for_type_inference('float32'))
+        helper.append_op(type='mul', inputs={'X': x, 'Y': rows}, outputs={'Out': products[-1]})
+    return ops.sums(products)
 
 
 def _gru(gates, size, name, random_seed, is_reverse):
@@ -98,8 +112,8 @@ def elmo_layers(word, config):
 
 
 def num_dropout_seeds(sizes):
-    """How many seeds training needs: one for each layer's input."""
-    return sizes['bigru_num'] + 1
+    """How many seeds training needs: one for each layer's input, but three for that of the first one with ELMo."""
+    return sizes['bigru_num'] + (3 if sizes['elmo'] else 1)
 
 
 def _crf(labels):

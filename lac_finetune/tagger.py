@@ -49,15 +49,15 @@ class Decoder(object):
     def __init__(self, exe, sizes, elmo_layers=None, batch_tokens=1600, max_length=256, scope=None):
         self.exe, self.scope, self.elmo_layers = exe, scope, elmo_layers
         self.batch_tokens, self.max_length = batch_tokens, max_length
-        self.program, self._path = network.decoding_program(sizes, whole=elmo_layers is None)
+        self.program, path = network.decoding_program(sizes, whole=elmo_layers is None)
+        self._executor, self._path = devices.Executor(self.program, [exe.place]), path.name
 
     def __call__(self, sentences):
         """The label numbers of each sentence, a list of int64 [units]. A sentence is a list of ids."""
         results = [np.zeros([len(ids)], dtype='int64') for ids in sentences]
         for pieces in batches_of_pieces(sentences, self.max_length, self.batch_tokens):
             feed = network.feed([piece.tokens for piece in pieces], self.exe.place, self.elmo_layers)
-            path, = self.exe.run(self.program, feed=feed, fetch_list=[self._path], scope=self.scope,
-                                 return_numpy=False)
+            path, = self._executor.run([self._path], [feed], return_numpy=False, scope=self.scope)
             put_back(np.array(path).reshape(-1), pieces, results)
         return results
 
@@ -86,14 +86,21 @@ class TextTagger(object):
             tokenized: the texts are words separated by white space. Each stays whole, and has the tag of its last unit.
                 The dictionary is for texts that are not.
         """
-        with self._turn:
-            return self._tag([[self.units.cut(part) for part in text.split()] for text in texts], tokenized)
+        return self.tag(self.cut(texts), tokenized)
 
-    def _tag(self, texts, tokenized):
-        """As __call__; a text is a list of its parts between white space, each a list of units."""
+    def cut(self, texts):
+        """The parts of each text between white space, each a list of units."""
+        return [[self.units.cut(part) for part in text.split()] for text in texts]
+
+    def tag(self, cut_texts, tokenized=False):
+        """As __call__, of texts that `cut` has cut: another thread may cut the next ones meanwhile."""
+        with self._turn:
+            return self._tag(cut_texts, tokenized)
+
+    def _tag(self, cut_texts, tokenized):
         results = []
-        decoded = self.decoder([self.units.ids([unit for part in parts for unit in part]) for parts in texts])
-        for parts, numbers in zip(texts, decoded):
+        decoded = self.decoder([self.units.ids([unit for part in parts for unit in part]) for parts in cut_texts])
+        for parts, numbers in zip(cut_texts, decoded):
             labels, words, end = [self.labels[number] for number in numbers], [], 0
             for part in parts:
                 start, end = end, end + len(part)

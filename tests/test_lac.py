@@ -83,6 +83,20 @@ def test_the_bilm_is_frozen_and_the_rest_is_trained(model):
     assert mix['gamma'] != 1 and len(set(mix['weights'])) == 3
 
 
+def test_no_gradient_is_computed_for_the_layers_of_elmo(task):
+    """They are frozen, and wider than all else that the tagger reads: half of the work of its backward pass."""
+    sizes = {'vocab_size': 23, 'num_labels': 3, 'word_emb_dim': 4, 'grnn_hidden_dim': 5, 'bigru_num': 2,
+             'elmo': dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=6, hidden_size=7)}
+    program, _, _, _ = train.training_program(sizes, ['n-B', 'n-I', 'v-B'], train.parse_args(tagger_flags(task)))
+    block, width = program.global_block(), 3 * 2 * 6
+    wide = {name for name, variable in block.vars.items()
+            if len(variable.shape) == 2 and tuple(variable.shape) == (-1, width)}
+    gradients = {name for op in block.ops for name in op.output_arg_names if name.endswith('@GRAD')}
+    assert 'elmo_layers' in wide and not {name + '@GRAD' for name in wide} & gradients
+    mix = [op for op in block.ops if op.type == 'mul_grad' and op.input('Y')[0].startswith('split')]
+    assert sorted(len(op.output('X@GRAD')) for op in mix) == [0, 0, 1, 1, 1, 1]  # of layers, mix and words, each way
+
+
 def test_the_tagger_learns(task, capsys):
     """It learns a few sentences by heart, so training, decoding, alignment and scores agree."""
     path = os.path.join(TAGGED, 'dev.tsv')
