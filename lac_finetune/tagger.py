@@ -57,9 +57,13 @@ class Decoder(object):
         results = [np.zeros([len(ids)], dtype='int64') for ids in sentences]
         for pieces in batches_of_pieces(sentences, self.max_length, self.batch_tokens):
             feed = network.feed([piece.tokens for piece in pieces], self.exe.place, self.elmo_layers)
-            path, = self._executor.run([self._path], [feed], return_numpy=False, scope=self.scope)
-            put_back(np.array(path).reshape(-1), pieces, results)
+            put_back(self.run_network(feed), pieces, results)
         return results
+
+    def run_network(self, feed):
+        """The label numbers of what is fed, see network.feed: int64 [N]."""
+        path, = self._executor.run([self._path], [feed], return_numpy=False, scope=self.scope)
+        return np.array(path).reshape(-1)
 
 
 class TextTagger(object):
