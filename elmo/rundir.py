@@ -14,8 +14,8 @@ import time
 from elmo.text import InputError
 
 
-def make(directory):
-    """Makes a directory, unless it is there; InputError if it cannot be written."""
+def make(directory, flag='--save_dir'):
+    """Makes a directory, unless it is there; InputError if it cannot be written. `flag` is what the user gave it by."""
     try:
         try:
             os.makedirs(directory)
@@ -24,11 +24,11 @@ def make(directory):
                 raise
         tempfile.TemporaryFile(dir=directory).close()
     except EnvironmentError as error:
-        raise _not_writable(directory, error)
+        raise _not_writable(directory, error, flag)
 
 
-def _not_writable(directory, error):
-    return InputError('--save_dir %s: cannot be written: %s' % (directory, error.strerror))
+def _not_writable(directory, error, flag):
+    return InputError('%s %s: cannot be written: %s' % (flag, directory, error.strerror))
 
 
 def default(resume):
@@ -39,10 +39,11 @@ def default(resume):
 
 
 @contextlib.contextmanager
-def locked(directory, alone=True):
+def locked(directory, alone=True, flag='--save_dir'):
     """A context in which no other process can lock the directory.
 
     Args:
+        flag: what the user gave the directory by.
         alone: False for the processes of a run whose first one has the lock.
 
     Raises:
@@ -55,13 +56,13 @@ def locked(directory, alone=True):
         # Without a buffer: what a full disk does not take would be written once more when the file is closed.
         handle = io.open(os.path.join(directory, '.lock'), 'a+b', buffering=0)
     except EnvironmentError as error:
-        raise _not_writable(directory, error)
+        raise _not_writable(directory, error, flag)
     with handle:
-        _lock(handle, directory)
+        _lock(handle, directory, flag)
         yield
 
 
-def _lock(handle, directory):
+def _lock(handle, directory, flag):
     """Locks the open file in a directory, and writes there who did."""
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,8 +70,8 @@ def _lock(handle, directory):
         if error.errno in (errno.EACCES, errno.EAGAIN):
             handle.seek(0)
             holder = handle.read().decode('utf-8', 'replace').strip() or 'another run'
-            raise InputError('--save_dir %s: %s writes there; wait for its end, or choose another directory'
-                             % (directory, holder))
+            raise InputError('%s %s: %s writes there; wait for its end, or choose another directory'
+                             % (flag, directory, holder))
         print('%s: this file system has no locks (%s): let no other run write there' % (directory, error.strerror))
         return
     who = 'process %d on %s, since %s,\n' % (os.getpid(), socket.gethostname(), time.strftime('%Y-%m-%d %H:%M:%S'))
@@ -78,4 +79,4 @@ def _lock(handle, directory):
         handle.truncate(0)
         handle.write(who.encode('utf-8'))
     except EnvironmentError as error:
-        raise _not_writable(directory, error)
+        raise _not_writable(directory, error, flag)

