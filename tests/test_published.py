@@ -8,6 +8,7 @@ import io
 import os
 import resource
 import socket
+import ssl
 import sys
 import tarfile
 import threading
@@ -247,6 +248,13 @@ def test_a_shorter_file_begins_anew(machine, model, monkeypatch):
     assert machine.server.asked == [None, 'bytes=1000-', None]
 
 
+def test_another_address_begins_anew(machine, monkeypatch):
+    interrupt(machine, monkeypatch)
+    monkeypatch.setenv('ELMO_URL', str(machine.server.url + '.mirror'))
+    machine.main()
+    assert machine.server.asked == [None, None]
+
+
 def test_without_a_version_it_begins_anew(machine, monkeypatch):
     machine.server.tag = None
     interrupt(machine, monkeypatch)
@@ -296,12 +304,15 @@ def test_no_server(machine, monkeypatch):
     assert 'is no address' in machine.refused()
 
 
-def test_the_certificates_are_those_of_the_system_and_of_certifi():
-    context = download._certificates()
-    assert context.verify_mode == 2 and context.check_hostname  # CERT_REQUIRED
+def test_a_system_without_certificates(tmpdir, monkeypatch):
     certifi = pytest.importorskip('certifi')
+    tmpdir.join('none').write('')
+    monkeypatch.setenv('SSL_CERT_FILE', str(tmpdir.join('none')))
+    monkeypatch.setenv('SSL_CERT_DIR', str(tmpdir))
+    context = download._certificates()
+    assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
     with io.open(certifi.where(), encoding='utf-8') as handle:
-        assert len(context.get_ca_certs()) >= handle.read().count('BEGIN CERTIFICATE') > 0
+        assert len(context.get_ca_certs()) == handle.read().count('BEGIN CERTIFICATE') > 0
 
 
 def test_a_damaged_archive(machine):
