@@ -1,6 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Speed of the tagger, as infer.py runs it: characters a second, the part of what matrix products allow, and where the \
-time goes.
+"""Speed of the tagger, as infer.py runs it: characters a second, their part of the limit, and where the time goes.
 
     . scripts/env.sh && "$PYTHON" benchmark/tagger_speed.py --model DIR TEXT
 """
@@ -79,9 +78,9 @@ def main():
             run.tag(texts)
         seconds.append(time.time() - start)
     best, flop = min(seconds[1:]), flop_per_unit(run.decoder.program)
-    print('%d characters, %d units, %d characters/s, %.2f of what matrix products at %.0f GFLOPS allow, peak memory %d MB'
-          % (characters, units, characters / best, units * flop / best / 1e9 / gflops, gflops,
-             common.peak_memory_mb()))
+    print('%d characters, %d units, %d characters/s, %.2f of what matrix products at %.0f GFLOPS allow, '
+          'peak memory %d MB' % (characters, units, characters / best, units * flop / best / 1e9 / gflops, gflops,
+                                 common.peak_memory_mb()))
     parts = split_of_time(run, blocks)
     print('one after the other: %s' % ', '.join('%s %.1f%%' % (name, 100 * parts[name] / sum(parts.values()))
                                                 for name in sorted(parts)))

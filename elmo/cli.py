@@ -20,7 +20,7 @@ import traceback
 import six
 
 from elmo import memory, signals
-from elmo.text import InputError
+from elmo.text import InputError, NobodyReads
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -107,10 +107,6 @@ non_negative_int = number(int, low=0)
 MIN_FILES = 64  # with fewer, a failed import is rather a matter of that than of what is installed
 
 
-class NobodyReads(Exception):
-    """The pipe behind standard output is closed, as by `| head`."""
-
-
 class Stream(object):
     """A standard stream that takes Chinese in every locale and shows each line at once.
 
@@ -149,7 +145,7 @@ class Stream(object):
             tell('standard output cannot be written (%s); the run goes on, and log.jsonl has its figures'
                  % error.strerror, self._told)
         if not self._goes_on and error.errno == errno.EPIPE:
-            raise NobodyReads
+            raise NobodyReads('nobody reads standard output')
         if not self._goes_on:
             raise InputError('standard output cannot be written: %s' % error.strerror)
 
@@ -194,6 +190,7 @@ def run(main, trains=False):
     """
     _occupy_standard_streams()  # again: in Python 2 a module that was being imported had a number of theirs
     errors = Stream(sys.stderr)
+    trains = trains and not {'-h', '--help'}.intersection(sys.argv)  # these print and end
     sys.stdout, sys.stderr = Stream(sys.stdout, trains, errors), errors
     for number in (signal.SIGTERM, signals.OF_SCRIPT):
         signal.signal(number, _end_by_sigterm)

@@ -12,7 +12,7 @@ import shutil
 
 import six
 
-from elmo.text import InputError
+from elmo.text import InputError, NobodyReads
 
 
 @contextlib.contextmanager
@@ -21,7 +21,8 @@ def new_file(path):
 
     A symbolic link is followed. What is no file on a disk, such as a pipe or /dev/stdout, is written to as it is.
 
-    InputError if it cannot be written, or what is read for it cannot be read; then what was there stays.
+    InputError if it cannot be written, or what is read for it cannot be read; then what was there stays. NobodyReads if
+    it is a pipe that nobody reads any more.
     """
     temporary = None
     try:
@@ -37,6 +38,8 @@ def new_file(path):
         os.rename(temporary, target)
         sync(os.path.dirname(target))
     except EnvironmentError as error:
+        if error.errno == errno.EPIPE:
+            raise NobodyReads('%s: nobody reads it' % path)
         raise InputError('%s: cannot be written: %s' % (path, error.strerror or error))
     finally:
         if temporary and os.path.exists(temporary):

@@ -22,6 +22,10 @@ class InputError(Exception):
     """What is wrong with the user's input, in one line: what, where, and what to do."""
 
 
+class NobodyReads(InputError):
+    """The pipe that is written to is closed at its other end, as by `| head`. A command ends without a word."""
+
+
 def half_width(text):
     """The text with its full-width ASCII characters (Ａ１％，（) in half width. Other punctuation (。、“《) stays."""
     return text.translate(HALF_WIDTH)

@@ -7,7 +7,6 @@ White space separates words and is not part of a word. Every other character sta
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
-import signal
 import sys
 
 from project import cli
@@ -46,15 +45,14 @@ def main():
     paths = list_inputs(args.input)
     run = Tagger(args.model_dir, place=devices.places(args.use_gpu)[0], batch_tokens=args.batch_tokens,
                  dictionary=args.dictionary)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
-    output, start, number, characters = getattr(sys.stdout, 'buffer', sys.stdout), clock.now(), 0, 0
+    start, number, characters = clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
     blocks = read_blocks(paths, BLOCK, args.batch_wait)
     for texts, size in prefetch((run.cut([text for _, text in lines]), size) for lines, size in blocks):
-        for words in run.tag(texts, args.tokenized):
-            output.write((' '.join('%s/%s' % pair for pair in words) + '\n').encode('utf-8'))
-            characters += sum(len(word) for word, _ in words)
-        output.flush()
+        tagged = run.tag(texts, args.tokenized)
+        output = ''.join(' '.join('%s/%s' % pair for pair in words) + '\n' for words in tagged)
+        sys.stdout.write(output.encode('utf-8'))  # in every locale; together, as each write is flushed
+        characters += sum(len(word) for words in tagged for word, _ in words)
         number += len(texts)
         progress.update(size)
     progress.close()

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from project import ROOT
-from helpers import tagger_flags, write_lines
+from helpers import run_command, tagger_flags, write_lines
 from elmo import stream, text
 from elmo.text import InputError
 from lac_finetune import train
@@ -46,6 +46,16 @@ def test_each_line_is_answered_before_the_next_one_is_sent(task):
         timer.cancel()
         if process.poll() is None:
             process.kill()
+
+
+def test_it_ends_when_its_reader_has_gone(task):
+    """As `| head -n 1` does, while lines go on coming."""
+    train.train(train.parse_args(tagger_flags(task)))
+    code, output, errors = run_command(
+        ['sh', '-c', '{ yes 我的弟弟 2>/dev/null | timeout -s KILL %d "$0" "$@"; echo $? >&2; } | head -n 1' % SECONDS,
+         sys.executable, os.path.join(ROOT, 'lac_finetune', 'infer.py'), '--use_gpu', 'False', '--model_dir',
+         str(task.join('model'))])
+    assert (code, output.count('\n'), errors) == (0, 1, '141\n')
 
 
 @pytest.mark.parametrize('end', ['\n', ''])

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+from project import ROOT
+from helpers import Corpus, run, run_command, tagger_flags, write_lines  # comes before fluid: it finds the project
+import paddle.fluid as fluid
 import pytest
 import six
 
-from project import ROOT
-from helpers import run, run_command
 from elmo import checkpoint
+from lac_finetune import train as tagger
 
 
 def train(corpus, redirection, **flags):
@@ -38,21 +40,58 @@ def test_training_goes_on_without_stderr(corpus):
     assert code == 0 and 'finished: ' in output
 
 
-def evaluate(corpus, redirection):
-    command = [sys.executable, os.path.join(ROOT, 'tools', 'evaluate.py'), '--checkpoint',
-               str(corpus.directory.join('checkpoints', '000002')), '--test_path', corpus.test_path, '--vocab_path',
-               corpus.vocab_path, '--use_gpu', 'False']
-    return run_command(['sh', '-c', '"$0" "$@" %s; echo $? >&2' % redirection] + command)[2]
+READERS = {
+    'infer': ['lac_finetune/infer.py', 'TEXT', '--model_dir', 'DIR/model', '--use_gpu', 'False'],
+    'evaluate': ['tools/evaluate.py', '--test_path', 'TEXT', 'ELMO'],
+    'evaluate each': ['tools/evaluate.py', '--test_path', 'TEXT', '--per_sentence', '/dev/stdout', 'ELMO'],
+    'embed': ['tools/embed.py', 'TEXT', '--output', 'DIR/vectors.npz', 'ELMO'],
+    'embed tokens': ['tools/embed.py', 'TEXT', '--output', 'DIR/vectors.npz', '--tokens', '/dev/stdout', 'ELMO'],
+    'neighbours': ['tools/neighbours.py', '词1', '词1', '--text', 'TEXT', 'ELMO'],
+    'plot': ['tools/plot.py', 'DIR/checkpoints', '--output', 'DIR/picture.png'],
+    'convert': ['tools/convert.py', 'to_npz', 'DIR/checkpoints/000002', 'DIR/parameters.npz'],
+    'prepare': ['data/prepare.py', 'TEXT', '--output', 'DIR/prepared', '--min_count', '1'],
+    'pku': ['data/pku.py', '--help'], 'train': ['train.py', '--help'], 'lac': ['lac_finetune/train.py', '--help']}
 
 
-def test_a_reader_ends_quietly_when_nobody_reads(corpus):
+@pytest.fixture(scope='module')
+def directory(tmpdir_factory):
+    """A directory with a trained network, a tagger and a text of many lines, in which READERS find what they want."""
+    directory = tmpdir_factory.mktemp('readers')
+    corpus = Corpus(directory)
     run(corpus, max_steps=2)
-    said = evaluate(corpus, '| true')
-    assert said == '0\n', said  # that of true
-    closed = 'Bad file descriptor' if six.PY2 else 'it is closed'
-    for redirection, reason in (('> /dev/full', 'No space left on device'), ('>&-', closed)):
-        lines = evaluate(corpus, redirection).splitlines()
-        assert lines[1:] == ['2'] and 'standard output cannot be written: ' + reason in lines[0], lines
+    write_lines(directory.join('text.txt'), ['词1 词2 词3'] * 3000)  # more than a pipe holds
+    with fluid.scope_guard(fluid.Scope()):
+        tagger.train(tagger.parse_args(tagger_flags(directory, elmo_checkpoint=directory.join('checkpoints'))))
+    return str(directory)
+
+
+def command_of(name, directory):
+    """The words of a command of READERS."""
+    elmo = ['--checkpoint', 'DIR/checkpoints', '--vocab_path', 'DIR/vocabulary.txt', '--use_gpu', 'False']
+    words = [word for part in READERS[name] for word in (elmo if part == 'ELMO' else [part])]
+    words = [word.replace('TEXT', 'DIR/text.txt').replace('DIR', directory) for word in words]
+    return ['timeout', '-s', 'KILL', '100', sys.executable, os.path.join(ROOT, words[0])] + words[1:]
+
+
+@pytest.mark.parametrize('name', sorted(READERS))
+def test_a_command_ends_quietly_when_nobody_reads(directory, name):
+    """Its output is a pipe that is closed at the other end before it writes."""
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen([six.ensure_str(word) for word in command_of(name, directory)], stdout=write,
+                               stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL=str('C.UTF-8')))
+    os.close(write)
+    errors = [line for line in process.communicate()[1].decode('utf-8').splitlines() if ': takes ' not in line]
+    assert (process.returncode, errors) == (128 + signal.SIGPIPE, [])
+
+
+@pytest.mark.parametrize('redirection, reason', [
+    ('> /dev/full', 'No space left on device'), ('>&-', 'Bad file descriptor' if six.PY2 else 'it is closed')])
+@pytest.mark.parametrize('name', ['evaluate', 'infer'])
+def test_output_that_cannot_be_written(directory, name, redirection, reason):
+    code, output, errors = run_command(['sh', '-c', '"$0" "$@" ' + redirection] + command_of(name, directory))
+    assert (code, output) == (2, '') and errors.endswith(
+        '%s.py: error: standard output cannot be written: %s\n' % (name, reason)), errors
 
 
 def test_hangup_saves_and_nohup_trains_on(corpus):
