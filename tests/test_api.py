@@ -281,12 +281,16 @@ def test_what_a_tagger_refuses(tmpdir, models):
 
 
 def test_python_and_the_command_say_the_same(tmpdir, models):
-    code, output, errors = run_command(
-        [sys.executable, os.path.join(ROOT, 'lac_finetune', 'infer.py'), '--model_dir', models[0], '--use_gpu', 'False',
-         '--batch_tokens', '7', write_lines(tmpdir.join('raw.txt'), TEXTS)])
-    assert code == 0, errors
-    for line, (words, tags) in zip(output.split('\n'), Tagger(models[0], place=CPU).run(TEXTS)):
-        assert line == ' '.join('%s/%s' % pair for pair in zip(words, tags))
+    """In batches of any size, in any order, and for a text alone."""
+    expected = Tagger(models[0], place=CPU).run(TEXTS)
+    lines = [' '.join(map('/'.join, zip(*found))) for found in expected]
+    for batch_tokens, order in ((1, 1), (7, -1), (1000, 1)):
+        run = Tagger(models[0], place=CPU, batch_tokens=batch_tokens).run
+        assert run(TEXTS) == run(TEXTS[::-1])[::-1] == [run(text) for text in TEXTS] == expected
+        code, output, errors = run_command(
+            [sys.executable, os.path.join(ROOT, 'lac_finetune', 'infer.py'), '--model_dir', models[0], '--use_gpu',
+             'False', '--batch_tokens', str(batch_tokens), write_lines(tmpdir.join('raw.txt'), TEXTS[::order])])
+        assert (code, output.split('\n')) == (0, lines[::order] + ['']), errors
 
 
 def test_what_a_segmenter_refuses():

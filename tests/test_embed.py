@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from project import ROOT
-from helpers import parameters, refused, run, run_command, write_lines
+from helpers import parameters, random_sentences, refused, run, run_command, write_lines
 import bilm
 from elmo import arrays, checkpoint
 from elmo.embedder import Embedder
@@ -103,6 +103,27 @@ def test_files(trained):
         assert [line.split() for line in handle] == sentences
 
 
+@pytest.mark.parametrize('batch_tokens', [2560, 30, 1])
+def test_the_command_and_python_have_the_same_numbers(trained, batch_tokens):
+    """Bit for bit, where the batches are the same. With others the last digits may differ, as docs/embeddings.md says.
+
+    With one sentence a batch they are the same in any order, and for a sentence alone.
+    """
+    lines = random_sentences(['词%d' % number for number in range(20)], 40, seed=4) + LINES
+    sentences, path = [line.split() for line in lines], str(trained.directory.join('vectors.npz'))
+    model = embedder(trained, 'all', batch_tokens=batch_tokens)
+    code, _, errors = command(trained, '--layers', 'all', '--output', path, '--batch_tokens', str(batch_tokens),
+                              text='\n'.join(lines).encode('utf-8'))
+    assert code == 0, errors
+    with np.load(path) as found:
+        written = [found['%d' % number] for number in range(len(lines))]
+    near = 0 if batch_tokens == 1 else 1e-6
+    alone = [model([sentence])[0] for sentence in sentences]
+    for vectors, difference in ((model(sentences), 0), (model(sentences[::-1])[::-1], near), (alone, near)):
+        for one, other in zip(written, vectors):
+            np.testing.assert_allclose(one, other, rtol=0, atol=difference)
+
+
 def test_raw_text_is_cut_with_the_vocabulary(trained):
     names = [str(trained.directory.join(name)) for name in ('raw.npz', 'tokens.txt')]
     code, _, errors = command(trained, '--raw', '--output', names[0], '--tokens', names[1],
@@ -118,6 +139,7 @@ def test_bad_use(trained, capsys, monkeypatch):
     output = trained.directory.join('vectors.npz')
     for args, message in (
             (['--output', 'vectors.txt'], 'expected NAME.npz or NAME.h5'),
+            (['--output', '-'], '--output -: expected NAME.npz or NAME.h5'),
             (['--output', str(output), '--layers', 'mix'], '--layers mix and --mix belong together'),
             (['--output', str(output), '--layers', 'mix', '--mix', '1', '1'], 'wants 3 shares above 0'),
             (['--output', str(output), '--layers', 'mix', '--mix', '1', '0', '1', '1'], 'wants 3 shares above 0'),
