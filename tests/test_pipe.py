@@ -58,6 +58,21 @@ def test_it_ends_when_its_reader_has_gone(task):
     assert (code, output.count('\n'), errors) == (0, 1, '141\n')
 
 
+def test_the_wait_for_an_answer_is_measured(task):
+    train.train(train.parse_args(tagger_flags(task)))
+    command = [sys.executable, os.path.join(ROOT, 'benchmark', 'pipe_latency.py'), '--use_gpu', 'False', '--lines', '5',
+               '--limit', '%d' % SECONDS, '--batch_wait', '0', '0.01', '--text',
+               write_lines(task.join('raw.txt'), ['我在。上海工作！', '', '弟弟']), str(task.join('model'))]
+    code, output, errors = run_command(command)
+    lines = output.splitlines()
+    assert (code, errors) == (0, '') and lines[0] == '5 lines, 3.6 characters on average'  # (3 + 5 + 2 + 3 + 5) / 5
+    rows = [[float(cell) for cell in line.split('|')[1:-1]] for line in lines[-2:]]
+    assert [row[0] for row in rows] == [0, 0.01]
+    assert all(0 < median <= percentile and 0 < first and 0 < speed for _, first, median, percentile, speed in rows)
+    code, output, errors = run_command(command[:-1] + [str(task.join('none'))])
+    assert code == 2 and errors.count('\n') == 1 and 'infer.py has ended' in errors, errors
+
+
 @pytest.mark.parametrize('end', ['\n', ''])
 def test_files_come_as_from_read_blocks(tmpdir, end):
     path = str(tmpdir.join('a.txt'))
