@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Our tagger beside Baidu's released LAC on the same raw sentences of the PKU test set: F1 and speed on one CPU thread.
+"""Our tagger beside Baidu's released LAC on the same raw sentences of the PKU test set: F1, and speed on 1 and 2 cores.
 
     python benchmark/lac_peer.py --model DIR
 
@@ -40,10 +40,11 @@ PASSES = 3
 WORKER = '--worker'  # first argument of the processes that main starts, one for each tagger
 
 # find_python.sh sets $PYTHON. The imports of devices.py set the variables that make MKL fast on this processor, for
-# both taggers. LAC always uses one thread (its predictor sets that), so both have one thread, and both run on the CPU.
-# pip gets --no-deps, as LAC requires paddlepaddle.
+# both taggers. LAC's predictor has one thread, ours two, whose MKL has one each. pip gets --no-deps, as LAC requires
+# paddlepaddle.
 SETTINGS = {'root': ROOT, 'MKL_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-START = 'exec "$PYTHON" "$@"'
+CORES = 1, 2
+START = 'exec taskset -c "$cores" "$PYTHON" "$@"'
 FIND_PYTHON = '. "$root/scripts/find_python.sh"\n'
 FIND_LAC = '''
 if ! "$PYTHON" -m pip freeze 2>/dev/null | grep -qxF LAC==2.1.2; then
@@ -60,31 +61,38 @@ def work(texts, output, model=None):
 
     `seconds` is the time of the fastest pass over all sentences, after one warm-up pass, without the loading.
     """
-    blocks = [[text for _, text in lines] for lines, _ in read_blocks([texts], BLOCK)]
+    blocks = list(read_blocks([texts], BLOCK))
     if model:
-        run = tagger.load(model, devices.places(False)[0])  # it makes the same batches as infer.py
+        ours = tagger.load(model, devices.places(False)[0])
+
+        def run():  # as infer.py does
+            return [words for found, _ in ours.stream(blocks) for words in found]
     else:
         from LAC import LAC  # imported here, as only its own environment has it
         peer = LAC(mode='lac')
-        lines = [line.strip() for block in blocks for line in block]
-        blocks = [lines[start:start + PEER_BATCH] for start in range(0, len(lines), PEER_BATCH)]
+        lines = [text.strip() for block, _ in blocks for _, text in block]
 
-        def run(block):
-            return [list(zip(*columns)) for columns in peer.run(block)]
+        def run():
+            return [list(zip(*columns)) for start in range(0, len(lines), PEER_BATCH)
+                    for columns in peer.run(lines[start:start + PEER_BATCH])]
 
     seconds = []
     for _ in range(1 + PASSES):
         start = time.time()
-        words = [sentence for block in blocks for sentence in run(block)]
+        words = run()
         seconds.append(time.time() - start)
     write_json(output, {'words': words, 'seconds': min(seconds[1:])})
 
 
-def start_worker(name, directory, script, environment, model=()):
-    """Starts a worker for directory/texts and returns what it writes; exits with code 2 if it cannot be started."""
+def start_worker(name, cores, directory, script, environment, model=()):
+    """Starts a worker for directory/texts on so many cores, and returns what it writes.
+
+    It exits with code 2 if the worker cannot be started.
+    """
     paths = [os.path.join(directory, file_name) for file_name in ('texts', 'output')]
     command = ['sh', '-euc', script + START, os.path.basename(__file__), os.path.abspath(__file__), WORKER]
-    code = subprocess.call(command + paths + list(model), env=dict(environment, **SETTINGS))
+    environment = dict(environment, cores='0-%d' % (cores - 1), **SETTINGS)
+    code = subprocess.call(command + paths + list(model), env=environment)
     if code == 2:
         sys.exit(2)  # the worker has printed the reason
     if code:
@@ -125,21 +133,22 @@ def main():
     try:
         with io.open(os.path.join(directory, 'texts'), 'w', encoding='utf-8', newline='\n') as handle:
             handle.writelines(text + '\n' for text in texts)
-        results = [('ours', start_worker('ours', directory, FIND_PYTHON, ours, [args.model])),
-                   ('LAC 2.1.2', start_worker('LAC 2.1.2', directory, FIND_PYTHON + FIND_LAC, peer))]
+        taggers = ('ours', FIND_PYTHON, ours, [args.model]), ('LAC 2.1.2', FIND_PYTHON + FIND_LAC, peer, [])
+        results = [(name, cores, start_worker(name, cores, directory, script, environment, model))
+                   for name, script, environment, model in taggers for cores in CORES]
     finally:
         shutil.rmtree(directory)
 
     characters, rows = sum(map(len, texts)), []
-    for name, result in results:
+    for name, cores, result in results:
         score = evaluate(name, texts, result['words'], gold)
         shares = ratios(score.segmentation) + ratios(score.tagging)
-        rows.append((name,) + tuple(100 * share for share in shares) + (characters / result['seconds'],))
-    print('%s: %d sentences, %d characters, %d words, of which %d have a tag that both know. One CPU thread, fastest '
-          'of %d passes.\n' % (path, len(texts), characters, score.segmentation[2], score.tagging[2], PASSES))
-    print('| tagger | segmentation P | R | F1 | tagging P | R | F1 | characters/s |\n' + '|---' * 8 + '|')
+        rows.append((name, cores) + tuple(100 * share for share in shares) + (characters / result['seconds'],))
+    print('%s: %d sentences, %d characters, %d words, of which %d have a tag that both know. Fastest of %d passes.\n'
+          % (path, len(texts), characters, score.segmentation[2], score.tagging[2], PASSES))
+    print('| tagger | cores | segmentation P | R | F1 | tagging P | R | F1 | characters/s |\n' + '|---' * 9 + '|')
     for row in rows:
-        print('| %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %d |' % row)
+        print('| %s | %d | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %d |' % row)
 
 
 if __name__ == '__main__':

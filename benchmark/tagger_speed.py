@@ -15,7 +15,6 @@ import paddle.fluid as fluid
 from benchmark import common
 from benchmark.speed import sgemm_rate
 from elmo import devices
-from elmo.batching import prefetch
 from elmo.text import read_blocks
 from lac_finetune import tagger
 
@@ -46,14 +45,14 @@ class Clock(object):
         return run
 
 
-def split_of_time(run, blocks):
-    """{part: seconds} of tagging, one part after the other."""
+def split_of_time(run, texts):
+    """{part: seconds} of tagging blocks of texts, one part after the other."""
     clock = Clock()
     cut, run_network = clock.timed('cutting into units', run.cut), run.decoder.run_network
     run.decoder.run_network = clock.timed('network', run_network)
     tag = clock.timed('all but cutting', run.tag)
-    for texts in blocks:
-        tag(cut(texts))
+    for block in texts:
+        tag(cut(block))
     run.decoder.run_network = run_network
     other = clock.seconds.pop('all but cutting') - clock.seconds['network']
     return dict(clock.seconds, **{'other Python': other})
@@ -65,23 +64,24 @@ def main():
     parser.add_argument('--passes', type=cli.positive_int, default=3, help='over the text; the fastest counts')
     parser.add_argument('text', help='raw text, a sentence a line')
     args = parser.parse_args()
-    blocks = [[text for _, text in lines] for lines, _ in read_blocks([args.text], BLOCK)]
+    blocks = list(read_blocks([args.text], BLOCK))
+    texts = [[text for _, text in lines] for lines, _ in blocks]
     place = fluid.CPUPlace()
     run = tagger.load(args.model, place)
-    characters = sum(len(text) for texts in blocks for text in texts)
-    units = sum(len(part) for texts in blocks for parts in run.cut(texts) for part in parts)
+    characters = sum(len(text) for block in texts for text in block)
+    units = sum(len(part) for block in texts for parts in run.cut(block) for part in parts)
     gflops = sgemm_rate([place], devices.THREADS)
     seconds = []
     for _ in range(1 + args.passes):  # the first one warms up
         start = time.time()
-        for texts in prefetch(map(run.cut, blocks)):
-            run.tag(texts)
+        for _ in run.stream(blocks):
+            pass
         seconds.append(time.time() - start)
     best, flop = min(seconds[1:]), flop_per_unit(run.decoder.program)
     print('%d characters, %d units, %d characters/s, %.2f of what matrix products at %.0f GFLOPS allow, '
           'peak memory %d MB' % (characters, units, characters / best, units * flop / best / 1e9 / gflops, gflops,
                                  common.peak_memory_mb()))
-    parts = split_of_time(run, blocks)
+    parts = split_of_time(run, texts)
     print('one after the other: %s' % ', '.join('%s %.1f%%' % (name, 100 * parts[name] / sum(parts.values()))
                                                 for name in sorted(parts)))
 

@@ -11,7 +11,6 @@ import sys
 
 from project import cli
 from elmo import clock, devices, flags
-from elmo.batching import prefetch
 from elmo.progress import Progress
 from elmo.stream import read_blocks
 from elmo.text import list_inputs
@@ -47,13 +46,11 @@ def main():
                  dictionary=args.dictionary)
     start, number, characters = clock.now(), 0, 0
     progress = Progress('tagging', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
-    blocks = read_blocks(paths, BLOCK, args.batch_wait)
-    for texts, size in prefetch((run.cut([text for _, text in lines]), size) for lines, size in blocks):
-        tagged = run.tag(texts, args.tokenized)
+    for tagged, size in run.stream(read_blocks(paths, BLOCK, args.batch_wait), args.tokenized):
         output = ''.join(' '.join('%s/%s' % pair for pair in words) + '\n' for words in tagged)
         sys.stdout.write(output.encode('utf-8'))  # in every locale; together, as each write is flushed
         characters += sum(len(word) for words in tagged for word, _ in words)
-        number += len(texts)
+        number += len(tagged)
         progress.update(size)
     progress.close()
     seconds = clock.now() - start

@@ -19,7 +19,7 @@ import paddle.fluid as fluid
 import bilm
 from elmo import checkpoint, devices, manifest, schema
 from elmo.arrays import check_shape
-from elmo.batching import batches_of_pieces, put_back
+from elmo.batching import batches_of_pieces, prefetch, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
 from elmo.text import TEXT, InputError, Vocabulary, check_path, list_of_texts
 from lac_finetune import network
@@ -92,12 +92,21 @@ class TextTagger(object):
         """
         return self.tag(self.cut(texts), tokenized)
 
+    def stream(self, blocks, tokenized=False):
+        """Yields (what __call__ returns of a block of lines, bytes) of each block, while it cuts the next ones.
+
+        Args:
+            blocks: what read_blocks yields.
+        """
+        for cut_texts, size in prefetch((self.cut([text for _, text in lines]), size) for lines, size in blocks):
+            yield self.tag(cut_texts, tokenized), size
+
     def cut(self, texts):
         """The parts of each text between white space, each a list of units."""
         return [[self.units.cut(part) for part in text.split()] for text in texts]
 
     def tag(self, cut_texts, tokenized=False):
-        """As __call__, of texts that `cut` has cut: another thread may cut the next ones meanwhile."""
+        """As __call__, of texts that `cut` has cut."""
         with self._turn:
             return self._tag(cut_texts, tokenized)
 
