@@ -115,8 +115,10 @@ def test_equals_the_hidden_states_of_the_language_model():
     for name, shape in bilm.parameter_shapes(CONFIG).items():
         if name in bilm.SOFTMAX_PARAMETERS:
             fluid.global_scope().var(name).get_tensor().set(np.zeros(shape, 'float32'), fluid.CPUPlace())
-    # what the softmax weight is multiplied with; the first columns are the hidden states
-    tops = [op.input('X')[0] for op in program.global_block().ops if op.type in ('matmul', 'matmul_v2')]
+    # what the softmax weight is multiplied with for the exps; the first columns are the hidden states
+    ops = program.global_block().ops
+    logits = {op.input('X')[0] for op in ops if op.type == 'exp'}
+    tops = [op.input('X')[0] for op in ops if op.type in ('matmul', 'matmul_v2') and op.output('Out')[0] in logits]
     for sentence in SENTENCES:
         tokens, next_tokens = [CONFIG['bos_id']] + sentence, sentence + [CONFIG['eos_id']]
         fw, bw = [np.array(state) for state in network.exe.run(
