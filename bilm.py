@@ -246,7 +246,7 @@ class SeededDropout(object):
 
     def __call__(self, x):
         helper = LayerHelper('dropout')
-        out = helper.create_variable_for_type_inference('float32', stop_gradient=x.stop_gradient)
+        out = helper.create_variable_for_type_inference('float32')
         mask = helper.create_variable_for_type_inference('uint8', stop_gradient=True)
         seed = ops.slice(self.seeds, axes=[0], starts=[self.used], ends=[self.used + 1])
         self.used += 1

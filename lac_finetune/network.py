@@ -49,7 +49,7 @@ def _emission(word, encoded, sizes, drop, random_seed):
         inputs = [bilm.weight_layers(ops.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1)), encoded] + inputs
     size = sizes['grnn_hidden_dim']
     for number in range(1, sizes['bigru_num'] + 1):
-        inputs, outputs = [drop(x) for x in inputs], []
+        inputs, outputs = _drop_side_by_side(inputs, drop), []
         for direction in bilm.DIRECTIONS:
             name = '%s_gru%d' % (direction, number)
             gates = _product(inputs, _attr(name + '.w_in', random_seed), 3 * size)
@@ -57,6 +57,16 @@ def _emission(word, encoded, sizes, drop, random_seed):
         inputs = [ops.concat(outputs, axis=1)]
     return ops.fc(drop(inputs[0]), sizes['num_labels'], param_attr=_attr('emission.w', random_seed),
                   bias_attr=_zeros('emission.b'))
+
+
+def _drop_side_by_side(inputs, drop):
+    """Drops elements of the inputs as if they were one. Those that need no gradient still do not."""
+    if len(inputs) == 1 or drop is _same:
+        return [drop(x) for x in inputs]
+    parts = ops.split(drop(ops.concat(inputs, axis=1)), [int(x.shape[1]) for x in inputs], dim=1)
+    for part, x in zip(parts, inputs):
+        part.stop_gradient = x.stop_gradient
+    return parts
 
 
 def _product(inputs, attr, size):
@@ -112,8 +122,8 @@ def elmo_layers(word, config):
 
 
 def num_dropout_seeds(sizes):
-    """How many seeds training needs: one for each layer's input, but three for that of the first one with ELMo."""
-    return sizes['bigru_num'] + (3 if sizes['elmo'] else 1)
+    """How many seeds training needs: one for each layer's input."""
+    return sizes['bigru_num'] + 1
 
 
 def _crf(labels):
