@@ -1,59 +1,60 @@
 # -*- coding: utf-8 -*-
-"""ELMo in a task of one's own: python docs/own_task.py [CHECKPOINT] [VOCABULARY]"""
+"""What ELMo gains in a task of one's own: python docs/own_task.py [CHECKPOINT] [VOCABULARY]"""
 from __future__ import division, print_function, unicode_literals
+import io
 import os
 import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)  # where elmo/ and bilm.py are
-from elmo import Segmenter, Vocabulary  # before fluid
+from elmo import Segmenter, Vocabulary, to_lod  # before fluid
 import numpy as np
 import paddle
 import paddle.fluid as fluid
-from bilm import (PUBLISHED_CONFIG, data, elmo_encoder, emb, init_pretraining_params, read_config,
-                  ops as layers)  # ops: fluid.layers, or its like in fluid 2.5
-
-WEATHER = ['今天下雨，风很大。', '冬天的雪很深。', '昨天气温下降了。', '夏天的太阳很热。', '台风带来了雨水。']
-FOOD = ['他喜欢吃饺子。', '妈妈做的面条很好吃。', '早上喝茶，吃面包。', '晚上吃鱼和豆腐。', '苹果又甜又便宜。']
+from bilm import PUBLISHED_CONFIG, data, elmo_encoder, emb, init_pretraining_params, ops, read_config
 if hasattr(paddle, 'enable_static'):  # fluid 2
     paddle.enable_static()
-fluid.default_startup_program().random_seed = 1  # the same start each time
 
-# 1. A checkpoint: the best one of `sh run.sh`, or the published one; and the vocabulary it has.
+# 1. A checkpoint: the best one of `sh run.sh`, or the published one, without bilm.json; and its vocabulary.
 checkpoint = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, 'checkpoints')
 if os.path.exists(os.path.join(checkpoint, 'best')):
     checkpoint = os.path.join(checkpoint, open(os.path.join(checkpoint, 'best')).read().strip())
-default = os.path.join(ROOT, 'data', 'vocabulary_min5k.txt')
-vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else default)
-
-# 2. bilm.py: copy it into your project. The published checkpoint has no bilm.json with its sizes.
-ours = os.path.exists(os.path.join(checkpoint, 'bilm.json'))
-config = read_config(checkpoint) if ours else PUBLISHED_CONFIG
+vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else os.path.join(ROOT, 'data', 'vocabulary_min5k.txt'))
+config = read_config(checkpoint) if os.path.exists(os.path.join(checkpoint, 'bilm.json')) else PUBLISHED_CONFIG
 assert config['vocab_size'] == len(vocabulary), checkpoint + ': no checkpoint of this vocabulary'
-word = data('word', shape=[None, 1], dtype='int64', lod_level=1)
-label = data('label', shape=[None, 1], dtype='int64')
-elmo_enc = elmo_encoder(emb(word, config=config), config=config)  # frozen: no gradient into it
-word_embedding = layers.embedding(word, size=[len(vocabulary), 16])  # that of the task
-
-# 5. Concatenate both; the rest of the network is that of the task.
-word_embedding = layers.concat(input=[elmo_enc, word_embedding], axis=1)
-scores = layers.fc(layers.sequence_pool(word_embedding, 'max'), 2)
-loss = layers.mean(layers.softmax_with_cross_entropy(scores, label))
-fluid.optimizer.Adam(0.01).minimize(loss)
-
-# 3. Load after the startup program has run. It reads parameters alone: a directory may also hold
-#    a learning rate and moments, and fluid.io.load_vars would put them over those of the task.
-exe = fluid.Executor(fluid.CPUPlace())  # on a GPU: fluid.CUDAPlace(0)
-exe.run(fluid.default_startup_program())
-init_pretraining_params(exe, checkpoint, fluid.default_main_program(), config=config)
 
 # 4. Cut text into words of the vocabulary, and turn these into ids, without <S> and </S>.
-segment = Segmenter([token for token in vocabulary.words if token not in ('<S>', '</S>', '<UNK>')])
-ids = [vocabulary.ids(segment(text)) for text in WEATHER + FOOD]
-words = fluid.create_lod_tensor(np.concatenate(ids).reshape(-1, 1).astype('int64'),
-                                [[len(sentence) for sentence in ids]], fluid.CPUPlace())
-labels = np.array([[0]] * len(WEATHER) + [[1]] * len(FOOD), dtype='int64')
-for step in range(1, 31):
-    cost, found = exe.run(feed={'word': words, 'label': labels}, fetch_list=[loss, scores])
-    if step % 10 == 0:
-        right = found.argmax(axis=1) == labels[:, 0]
-        print('step %d loss %.4f, %d of %d right' % (step, float(cost), right.sum(), len(right)))
+reviews = [line.split('\t') for line in io.open(os.path.join(ROOT, 'data', 'reviews.tsv'), encoding='utf-8')]
+labels, segmenter = np.array([[int(label)] for label, _ in reviews]), Segmenter(vocabulary)
+ids = [vocabulary.ids(segmenter.cut(text)) for _, text in reviews]
+
+
+def feed(rows):
+    return {'word': to_lod([ids[row] for row in rows]), 'label': labels[rows]}
+
+
+def accuracies(with_elmo, seed):  # percent right of the half of the reviews that it trains on, and of the other half
+    main, startup, random = fluid.Program(), fluid.Program(), np.random.RandomState(seed)
+    startup.random_seed = seed  # the same start each time
+    halves = np.split(random.permutation(len(reviews)), 2)
+    with fluid.program_guard(main, startup), fluid.unique_name.guard(), fluid.scope_guard(fluid.Scope()):
+        word, label = data('word', [None, 1], 'int64', lod_level=1), data('label', [None, 1], 'int64')
+        vectors = ops.embedding(word, size=[len(vocabulary), 32])  # that of the task
+        if with_elmo:  # 2. bilm.py: copy it into your project. ELMo is frozen: no gradient goes into it.
+            elmo_enc = elmo_encoder(emb(word, config=config), config=config, layer_norm=True)
+            vectors = ops.concat([elmo_enc, vectors], axis=1)  # 5. Concatenate both; the rest is that of the task.
+        scores = ops.fc(ops.sequence_pool(vectors, 'average'), 2)
+        test = main.clone(for_test=True)  # without the optimizer
+        fluid.optimizer.Adam(0.005).minimize(ops.mean(ops.softmax_with_cross_entropy(scores, label)))
+        exe = fluid.Executor(fluid.CPUPlace())  # on a GPU: fluid.CUDAPlace(0)
+        exe.run(startup)
+        if with_elmo:  # 3. Load after the startup program has run.
+            init_pretraining_params(exe, checkpoint, main, config=config)
+        for step in range(200):
+            exe.run(main, feed(random.choice(halves[0], 20)))
+        answers = [exe.run(test, feed(half), [scores])[0].argmax(axis=1) for half in halves]
+    return [100 * np.mean(answer == labels[half, 0]) for answer, half in zip(answers, halves)]
+
+
+plain, elmo = [np.mean([accuracies(with_elmo, seed) for seed in range(1, 6)], axis=0) for with_elmo in (False, True)]
+print('in training: without ELMo %.1f, with ELMo %.1f' % (plain[0], elmo[0]))
+print('accuracy without ELMo %.1f, with ELMo %.1f, gain %+.1f' % (plain[1], elmo[1], elmo[1] - plain[1]))

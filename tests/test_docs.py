@@ -89,11 +89,26 @@ def test_the_readmes_show_the_script():
 
 
 def test_the_script_of_the_readmes_runs(corpus):
-    characters = sorted(set(re.findall('[\u4e00-\u9fff]', text_of('docs', 'own_task.py'))))
+    characters = sorted(set(re.findall('[\u4e00-\u9fff]', text_of('data', 'reviews.tsv'))))
     vocabulary = write_lines(corpus.directory.join('characters.txt'), ['<S>', '</S>', '<UNK>'] + characters)
     run(corpus, max_steps=4, vocab_path=vocabulary)
     code, output, errors = run_command([sys.executable, os.path.join(ROOT, 'docs', 'own_task.py'),
                                         str(corpus.directory.join('checkpoints')), vocabulary])
     assert code == 0, errors
-    losses = [float(loss) for loss in re.findall(r'loss ([\d.]+)', output)]
-    assert len(losses) == 3 and losses[-1] < losses[0] < 0.69  # that of guessing
+    number = r'(-?[\d.]+)'
+    (trained,) = re.findall('in training: without ELMo %s, with ELMo %s\n' % (number, number), output)
+    trained = list(map(float, trained))
+    assert min(trained) > 90
+    (found,) = re.findall(r'accuracy without ELMo %s, with ELMo %s, gain \+?%s\n' % (number, number, number), output)
+    plain, elmo, gain = map(float, found)
+    assert min(plain, elmo) > 55  # guessing has 50
+    assert (trained[0], plain) != (trained[1], elmo)  # these are two networks
+    assert abs(elmo - plain - gain) < 0.01
+
+
+def test_the_reviews():
+    rows = [line.split('\t') for line in text_of('data', 'reviews.tsv').splitlines()]
+    assert [sum(label == kind for label, _ in rows) for kind in ('0', '1')] == [200, 200]
+    texts = [text for _, text in rows]
+    assert len(set(texts)) == 400
+    assert all(8 <= len(text) <= 25 and text == re.sub(r'\s', '', text) for text in texts)
