@@ -176,6 +176,18 @@ def wait_for(process, text):
     raise AssertionError(process.communicate()[1].decode('utf-8'))
 
 
+def kill_after(seconds, process):
+    """Starts a timer that kills the process, unless the process has ended or the timer is cancelled before."""
+    def kill():
+        if process.returncode is None:  # Python 2.7 would kill whoever has its number now
+            process.kill()
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 class Training(object):
     """train.py on several CPU replicas, or GPUs. Every wait ends after 100 seconds."""
 
@@ -187,8 +199,7 @@ class Training(object):
             env['CUDA_VISIBLE_DEVICES'] = ','.join(map(str, range(number)))
         env = {str(name): str(value) for name, value in env.items()}
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.timer = threading.Timer(100, self.process.kill)
-        self.timer.start()
+        self.timer = kill_after(100, self.process)
 
     def wait_for(self, text):
         wait_for(self.process, text)

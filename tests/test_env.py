@@ -11,14 +11,13 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 import six
 
 from project import ROOT
-from helpers import run_command
+from helpers import kill_after, run_command
 
 TOOLS = 'cat cp cut dirname du env flock grep ln ls mkdir rm sed sh sort tail touch tr uname wc'.split()
 NO_GPU = 'NOTICE: this runs on the CPU: '
@@ -124,9 +123,7 @@ class Machine(object):
         process = subprocess.Popen(['/bin/sh', os.path.join(self.root, name)], env=environment, cwd=self.directory,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # also under nohup
-        process.timer = threading.Timer(30, process.kill)
-        process.timer.daemon = True
-        process.timer.start()
+        kill_after(30, process)
         return process
 
     def path(self, name):

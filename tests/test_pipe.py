@@ -6,12 +6,11 @@ import io
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from project import ROOT
-from helpers import run_command, tagger_flags, write_lines
+from helpers import kill_after, run_command, tagger_flags, write_lines
 from elmo import stream, text
 from elmo.text import InputError
 from lac_finetune import train
@@ -24,9 +23,7 @@ LINES = ['我的弟弟', '', '在上海', '工作']
 def started(command):
     """A process with pipes, which is killed after SECONDS, and the timer of that."""
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    timer = threading.Timer(SECONDS, process.kill)
-    timer.start()
-    return process, timer
+    return process, kill_after(SECONDS, process)
 
 
 def test_each_line_is_answered_before_the_next_one_is_sent(task):

@@ -7,7 +7,6 @@ import itertools
 import os
 import subprocess
 import sys
-import threading
 
 import hypothesis
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import strategies
 
 from project import ROOT
-from helpers import random_sentences, write_lines
+from helpers import kill_after, random_sentences, write_lines
 from elmo.batching import prefetch
 from elmo.text import InputError, Vocabulary, list_files
 from reader import BucketedReader
@@ -321,8 +320,7 @@ def test_an_unfinished_prefetch_does_not_hold_up_the_end_of_the_process(end):
                'numbers = prefetch(itertools.count()); next(numbers); ' + end)
     process = subprocess.Popen([sys.executable, '-c', program], stderr=subprocess.PIPE,
                                env=dict(os.environ, PYTHONPATH=str(ROOT)))
-    timer = threading.Timer(60, process.kill)
-    timer.start()
+    timer = kill_after(60, process)
     _, errors = process.communicate()
     timer.cancel()
     assert process.returncode == 0
