@@ -1,0 +1,1 @@
+../tools/project.py

@@ -1,0 +1,167 @@
+#!/usr/bin/env python
+# -*- coding: utf-8 -*-
+"""Makes the text that the released models learn from: the parts of zh-text and PKU's training days, cut alike.
+
+    OUTPUT/vocabulary.txt        PKU's words, and what else the text has often, the most frequent first
+    OUTPUT/train/                all sentences, shuffled: train.py shuffles within a file, and each source is one kind
+    OUTPUT/dev/                  every 100th sentence of PKU's training days
+    OUTPUT/heldout/PART.txt      the sentences of PART that zh-text holds out
+
+The tagger cuts raw text with the vocabulary, and labels units. A unit that crosses a border of PKU's words cannot be
+labelled right. So words that mostly do so are left out.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import collections
+import multiprocessing
+import os
+import re
+import signal
+import tarfile
+from contextlib import closing
+
+import numpy as np
+
+from project import cli
+from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
+from elmo.progress import Progress
+from elmo.segment import Segmenter
+from elmo.text import InputError, read_lines
+from lac_finetune.reader import read_tagged
+
+MEMBER = re.compile(r'(?:.*/)?(train|heldout)-([a-z]+)-\d+\.txt$')
+SPACE = re.compile('(?<![!-~]) | (?![!-~])')  # of the segmentation; one between two words in ASCII is of the text
+MIN_COUNT = 20  # of a character, a Latin word or a number that PKU's words do not have
+CROSSING = 0.25  # a word that crosses borders more often than this is left out
+ROUNDS = 2  # of leaving out: what is cut instead may cross borders too
+DEV_EVERY = 100
+SHARD_SENTENCES = 50000
+BATCH = 2000  # sentences that a process cuts at a time
+
+
+def without_crossing(words, sentences):
+    """The words but those that cross the borders of gold words in more than CROSSING of the places where they are cut.
+
+    Args:
+        words: most frequent first.
+        sentences: each a list of gold words.
+    """
+    segmenter, total, crossing = Segmenter(words), collections.Counter(), collections.Counter()
+    for sentence in sentences:
+        borders, position = set(), 0
+        for word in sentence:
+            position += len(word)
+            borders.add(position)
+        position = 0
+        for unit in segmenter.cut(''.join(sentence)):
+            total[unit] += 1
+            crossing[unit] += any(place in borders for place in range(position + 1, position + len(unit)))
+            position += len(unit)
+    return [word for word in words if crossing[word] <= CROSSING * total[word]]
+
+
+def read_archive(path):
+    """The text of zh-text: {'train' or 'heldout': {part: list of sentences}}, without the spaces of its segmentation."""
+    texts = {'train': collections.defaultdict(list), 'heldout': collections.defaultdict(list)}
+    with tarfile.open(path) as archive:
+        members = sorted((member.name, member) for member in archive.getmembers())
+        for name, member in members:
+            match = MEMBER.match(name)
+            if match:
+                lines = archive.extractfile(member).read().decode('utf-8').splitlines()
+                texts[match.group(1)][match.group(2)] += [
+                    sentence for line in lines for sentence in split_sentences(SPACE.sub('', line))]
+    if not all(texts.values()):
+        raise InputError('%s: has no train-PART-000.txt or no heldout-PART-000.txt; give zh-text.tar.xz' % path)
+    return texts
+
+
+segment = None  # the Segmenter of this process
+
+
+def start_worker(words):
+    """Initializes a process of the pool."""
+    global segment
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the pool
+    segment = Segmenter(words)
+
+
+def cut_batch(sentences):
+    """For each sentence its units, joined by spaces."""
+    return [' '.join(segment.cut(sentence)) for sentence in sentences]
+
+
+def cut(sentences, words, title):
+    """The sentences cut with the words, most frequent first: a list of strings of units joined by spaces."""
+    batches = [sentences[first:first + BATCH] for first in range(0, len(sentences), BATCH)]
+    result, pool = [], multiprocessing.Pool(initializer=start_worker, initargs=(words,))
+    try:
+        with closing(Progress(title, len(sentences), 'sentences')) as progress:
+            for lines in pool.imap(cut_batch, batches):
+                result += lines
+                progress.update(len(result))
+    finally:
+        pool.terminate()
+    return result
+
+
+def choose_words(words, sentences):
+    """The vocabulary without its reserved words, most frequent first: `words`, and what the sentences have besides.
+
+    What the cut leaves beside the words are single characters, Latin words and numbers.
+    """
+    counts = collections.Counter(unit for line in cut(sentences, words, 'counting') for unit in line.split(' '))
+    known = set(words)
+    chosen = known.union(unit for unit, count in counts.items() if count >= MIN_COUNT).difference(RESERVED)
+    return sorted(chosen, key=lambda word: (-counts[word], word.encode('utf-8')))
+
+
+def write_shards(directory, lines):
+    """Writes lines to files of SHARD_SENTENCES."""
+    with closing(Shards(directory, SHARD_SENTENCES)) as shards:
+        for line in lines:
+            shards.write(line)
+
+
+def build(archive, pku, directory):
+    """Writes all of the text to a directory; `pku` is the directory that data/pku.py makes."""
+    gold = [sentence.words for sentence in read_tagged(os.path.join(pku, 'lac', 'train.tsv'))[0]]
+    words = [line.strip() for _, line, _ in read_lines(os.path.join(pku, 'vocabulary.txt'))][len(RESERVED):]
+    for _ in range(ROUNDS):
+        before, words = len(words), without_crossing(words, gold)
+        print('%d of %d words cross borders' % (before - len(words), before))
+    texts = read_archive(archive)
+    days = [''.join(sentence) for sentence in gold]
+    train = [sentence for part in sorted(texts['train']) for sentence in texts['train'][part]]
+    train += [sentence for number, sentence in enumerate(days, 1) if number % DEV_EVERY]
+    words = choose_words(words, train)
+    write_lines(os.path.join(directory, 'vocabulary.txt'), list(RESERVED) + words)
+    lines = cut(train, words, 'train')
+    order = np.random.RandomState(1).permutation(len(lines))
+    write_shards(os.path.join(directory, 'train'), (lines[index] for index in order))
+    write_shards(os.path.join(directory, 'dev'), cut(days[DEV_EVERY - 1::DEV_EVERY], words, 'dev'))
+    os.mkdir(os.path.join(directory, 'heldout'))
+    for part, sentences in sorted(texts['heldout'].items()):
+        write_lines(os.path.join(directory, 'heldout', part + '.txt'), cut(sentences, words, part))
+    print('%d words, %d sentences, %d units'
+          % (len(words) + len(RESERVED), len(lines), sum(line.count(' ') + 1 for line in lines)))
+
+
+def main():
+    parser = cli.ArgumentParser(__doc__.splitlines()[0], 'python models/text.py zh-text.tar.xz --output text')
+    parser.add_argument('archive', help='zh-text.tar.xz')
+    parser.add_argument('--pku', default=os.path.join(cli.as_text(os.path.dirname(os.path.abspath(__file__))), '..',
+                                                      'data', 'pku'), help='the directory of sh data/download.sh')
+    parser.add_argument('--output', required=True, help='directory of the text; it must not exist')
+    args = parser.parse_args()
+    try:
+        with new_output(os.path.dirname(os.path.abspath(args.output)), [os.path.basename(args.output)]) as work:
+            directory = os.path.join(work, os.path.basename(args.output))
+            os.mkdir(directory)
+            build(args.archive, args.pku, directory)
+    except (EnvironmentError, tarfile.TarError) as error:
+        raise InputError('%s: %s' % (getattr(error, 'filename', None) or args.archive, error))
+
+
+if __name__ == '__main__':
+    cli.run(main)
