@@ -56,6 +56,11 @@ def text(longest=4096):
     return _check('a text', lambda value: isinstance(value, six.text_type) and len(value) <= longest)
 
 
+def one_of(*values):
+    """One of these values."""
+    return _check('one of %s' % ', '.join(map(shown, values)), lambda value: value in values)
+
+
 truth = _check('true or false', lambda value: isinstance(value, bool))
 
 

@@ -22,20 +22,20 @@ def _temporary_file(directory):
 
 
 class ElmoLayers(object):
-    """The layers 0..L of sentences. A temporary file keeps them as float16 until the process ends.
+    """ELMo's layers of sentences. A temporary file keeps them as float16 until the process ends.
 
     Args:
         place: the device; the biLM's parameters are in the current scope.
-        config: sizes of the biLM.
+        sizes: see network.py.
         directory: the directory of that file.
     """
 
-    def __init__(self, place, config, directory):
-        self._place, self._width, self._directory = place, network.elmo_width(config), directory
+    def __init__(self, place, sizes, directory):
+        self._place, self._width, self._directory = place, network.elmo_width(sizes), directory
         self._file, self._starts = _temporary_file(directory), {}  # {ids of a sentence: its place}
         program = fluid.Program()
         with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
-            self._layers = network.elmo_layers(network.word_data(), config).name
+            self._layers = network.elmo_layers(network.word_data(), sizes).name
         self._executor = devices.Executor(program, [place])
 
     def prepare(self, sentences, batch_tokens):
@@ -49,7 +49,7 @@ class ElmoLayers(object):
         progress.close()
 
     def __call__(self, sentences):
-        """The layers of the sentences, side by side: float32 [N, (L + 1) * 2 * embed_size]."""
+        """The layers of the sentences, side by side: float32 [N, network.elmo_width(sizes)]."""
         self._compute([ids for ids in sentences if tuple(ids) not in self._starts])
         rows = []
         for ids in sentences:

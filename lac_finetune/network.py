@@ -2,10 +2,11 @@
 """The tagger: word embedding ++ ELMo, stacked bidirectional GRU, linear-chain CRF.
 
 The ELMo part is the weighted sum of ELMo's layers (Peters et al. 2018, equation 1) and each layer too: the sum alone
-gains less.
+gains less. Or it is layer 0 alone, times gamma: word vectors without context, which the tagger can be compared with.
 
-`sizes` is a dict: vocab_size, num_labels, word_emb_dim, grnn_hidden_dim, bigru_num, and `elmo`, the config of the biLM
-or None. Every parameter has its own name, so separately built programs share it.
+`sizes` is a dict: vocab_size, num_labels, word_emb_dim, grnn_hidden_dim, bigru_num, `elmo`, the config of the biLM or
+None, and `elmo_layers`, '0' or 'all'; older models lack it, and have all. Every parameter has its own name, so
+separately built programs share it.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -41,11 +42,13 @@ def _emission(word, encoded, sizes, drop, random_seed):
 
     Args:
         word: int64 LoD [N, 1].
-        encoded: ELMo's layers, float32 LoD [N, elmo_width], or None.
+        encoded: ELMo's layers, float32 LoD [N, elmo_width(sizes)], or None.
     """
     inputs = [ops.embedding(word, size=[sizes['vocab_size'], sizes['word_emb_dim']], is_sparse=True,
                             param_attr=_attr('word_embedding', random_seed, bound=0.1, rate=EMBEDDING_RATE))]
-    if encoded is not None:
+    if encoded is not None and layer_0_alone(sizes):
+        inputs = [bilm.weight_layers([encoded])] + inputs
+    elif encoded is not None:
         inputs = [bilm.weight_layers(ops.split(encoded, sizes['elmo']['num_layers'] + 1, dim=1)), encoded] + inputs
     size = sizes['grnn_hidden_dim']
     for number in range(1, sizes['bigru_num'] + 1):
@@ -102,9 +105,21 @@ def _gru(gates, size, name, random_seed, is_reverse):
     return outputs['Hidden']
 
 
-def elmo_width(config):
-    """How many numbers all layers of the biLM have for a unit."""
-    return (config['num_layers'] + 1) * 2 * config['embed_size']
+def layer_0_alone(sizes):
+    """Whether the tagger reads the biLM's word vectors and none of its LSTM layers."""
+    return sizes.get('elmo_layers') == '0'
+
+
+def elmo_width(sizes):
+    """How many numbers the layers of the biLM that the tagger reads have for a unit."""
+    layers = 1 if layer_0_alone(sizes) else sizes['elmo']['num_layers'] + 1
+    return layers * 2 * sizes['elmo']['embed_size']
+
+
+def elmo_shapes(sizes):
+    """The biLM's parameters in the network of `decoding`: {name: shape}."""
+    shapes = bilm.parameter_shapes(sizes['elmo'])
+    return {bilm.TABLE: shapes[bilm.TABLE]} if layer_0_alone(sizes) else shapes
 
 
 def word_data():
@@ -112,13 +127,16 @@ def word_data():
     return data('word', [None, 1], dtype='int64', lod_level=1)
 
 
-def _elmo_data(config):
-    return data('elmo_layers', [None, elmo_width(config)], dtype='float32', lod_level=1)
+def _elmo_data(sizes):
+    return data('elmo_layers', [None, elmo_width(sizes)], dtype='float32', lod_level=1)
 
 
-def elmo_layers(word, config):
-    """All layers of the frozen biLM: int64 LoD [N, 1] to float32 LoD [N, elmo_width]."""
-    return bilm.elmo_encoder(bilm.emb(word, config=config), config=config, layers='all')
+def elmo_layers(word, sizes):
+    """The layers of the frozen biLM that the tagger reads: int64 LoD [N, 1] to float32 LoD [N, elmo_width(sizes)]."""
+    embedding = bilm.emb(word, config=sizes['elmo'])
+    if layer_0_alone(sizes):
+        return ops.concat([embedding, embedding], axis=1)  # as in bilm.elmo_encoder
+    return bilm.elmo_encoder(embedding, config=sizes['elmo'], layers='all')
 
 
 def num_dropout_seeds(sizes):
@@ -157,11 +175,11 @@ def _crf_cost(emission, target, scores):
 def training(sizes, labels, dropout, random_seed):
     """The loss: mean over units of the CRF's negative log likelihood, float32 [1]. `labels`: list, by number.
 
-    Feeds: `word` and `target`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, float32 LoD [N, elmo_width], and with
-    dropout `dropout_seeds`, int32 [num_dropout_seeds(sizes)].
+    Feeds: `word` and `target`, int64 LoD [N, 1]; with ELMo also `elmo_layers`, float32 LoD [N, elmo_width(sizes)], and
+    with dropout `dropout_seeds`, int32 [num_dropout_seeds(sizes)].
     """
     word, target = word_data(), data('target', [None, 1], dtype='int64', lod_level=1)
-    encoded, drop = _elmo_data(sizes['elmo']) if sizes['elmo'] else None, _same
+    encoded, drop = _elmo_data(sizes) if sizes['elmo'] else None, _same
     if dropout:
         drop = bilm.SeededDropout(dropout, data('dropout_seeds', [num_dropout_seeds(sizes)], dtype='int32'))
     emission = _emission(word, encoded, sizes, drop, random_seed)
@@ -177,7 +195,7 @@ def decoding(sizes, whole):
     """
     word, encoded = word_data(), None
     if sizes['elmo']:
-        encoded = elmo_layers(word, sizes['elmo']) if whole else _elmo_data(sizes['elmo'])
+        encoded = elmo_layers(word, sizes) if whole else _elmo_data(sizes)
     emission = _emission(word, encoded, sizes, _same, random_seed=0)
     helper = LayerHelper('crf_decoding')
     scores = helper.create_parameter(fluid.ParamAttr(name=str('crf')),
@@ -208,7 +226,7 @@ def _same(x):
 
 
 def mix(scope):
-    """The mix of ELMo's layers in the trained tagger: {'weights': [L + 1 floats of sum 1], 'gamma': float}."""
+    """The mix of ELMo's layers in the trained tagger: {'weights': floats of sum 1, one a layer, 'gamma': float}."""
     scalars, gamma = [np.array(scope.find_var(str(name)).get_tensor()) for name in ('ELMo_w', 'ELMo_gamma')]
     weights = np.exp(scalars - scalars.max())
     return {'weights': (weights / weights.sum()).tolist(), 'gamma': float(gamma[0])}

@@ -30,7 +30,8 @@ from lac_finetune.reader import Units, read_lines
 SETTINGS = {  # in settings.json, of what is read
     'sizes': {'vocab_size': schema.whole(1), 'num_labels': schema.whole(1), 'word_emb_dim': schema.whole(1),
               'grnn_hidden_dim': schema.whole(1), 'bigru_num': schema.whole(1, 100),
-              'vocab_sha256': schema.or_null(schema.text(64)), 'elmo': schema.or_null(bilm.config_problem)},
+              'vocab_sha256': schema.or_null(schema.text(64)), 'elmo': schema.or_null(bilm.config_problem),
+              'elmo_layers': schema.or_null(schema.one_of('all', '0'))},
     'batch_tokens': schema.whole(1), 'max_length': schema.whole(1)}
 
 
@@ -249,4 +250,4 @@ def check_sizes(directory, sizes):
         check_shape(os.path.join(parameters, name), shape)
     if sizes['elmo']:
         with checkpoint.bilm_errors('; copy it again, or take another'):
-            bilm.check_files(parameters, sizes['elmo'])
+            bilm.check_files(parameters, sizes['elmo'], network.elmo_shapes(sizes))

@@ -29,8 +29,9 @@ from lac_finetune.reader import Example, Units, check_tags, read_tagged, read_ta
 LEARNING_RATE = str('learning_rate')  # the variable's name
 # A resumed run must have the same values of these flags.
 FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_sentences', 'max_sentence_length',
-         'use_elmo', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout', 'base_learning_rate',
-         'batch_tokens', 'random_seed')
+         'use_elmo', 'elmo_layers', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout',
+         'base_learning_rate', 'batch_tokens', 'random_seed')
+LATER = {'elmo_layers': 'all'}  # flags that the first release had not, and what a run did without them
 STATE = {  # in train_state.json
     'step': schema.whole(), 'epoch': schema.whole(), 'best_epoch': schema.whole(), 'best_dev_f1': schema.real(-1, 100),
     'learning_rate': schema.real(), 'flags': schema.each(dict, schema.scalar), 'ran_on': schema.or_null(schema.text())}
@@ -58,6 +59,8 @@ def parse_args(argv=None):
     group.add_argument('--use_elmo', default=True, help='False: the word embedding alone', **cli.BOOLEAN)
     group.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', metavar='DIR', default='',
                        help='checkpoint of the ELMo, or a directory of checkpoints, of which the best is taken')
+    group.add_argument('--elmo_layers', choices=('all', '0'), default='all',
+                       help='of ELMo: all layers and their mix, or 0, the word vectors without context, for comparison')
     group.add_argument('--init_from', metavar='DIR', default='',
                        help='start from this model, whatever its tags: with its sizes and ELMo, all but the last layer '
                             'and the CRF')
@@ -176,7 +179,8 @@ class Job(object):
             return sizes
         return {'vocab_size': len(self.vocabulary), 'vocab_sha256': self.vocabulary.sha256,
                 'word_emb_dim': args.word_emb_dim, 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
-                'elmo': checkpoint.read_config(self.elmo, self.vocabulary) if self.elmo else None}
+                'elmo': checkpoint.read_config(self.elmo, self.vocabulary) if self.elmo else None,
+                'elmo_layers': args.elmo_layers}
 
     def _prepare_directories(self):
         """Makes the directory of checkpoints; InputError unless a model can be written to save_dir."""
@@ -231,17 +235,18 @@ class Trainer(object):
 
     def _load(self):
         """Loads ELMo's parameters, or all parameters of the --init_from model except those of the tags."""
-        whole, _ = network.decoding_program(self.sizes, whole=True)
         if self.args.init_from:
+            whole, _ = network.decoding_program(self.sizes, whole=True)
             kept = [parameter for parameter in whole.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
             checkpoint.load_variables(self.exe, self.args.init_from, 'network', kept)
             print('loaded %s' % self.args.init_from)
-        elif self.job.elmo:
+        elif self.job.elmo:  # a checkpoint is loaded with all its layers, whichever the tagger reads
+            whole, _ = network.decoding_program(dict(self.sizes, elmo_layers='all'), whole=True)
             names = checkpoint.load_parameters(self.exe, self.job.elmo, whole, self.sizes['elmo'], self.job.vocabulary)
             print('loaded %s: %s' % (self.job.elmo, ' '.join(names)))
 
     def _elmo_layers(self):
-        layers = ElmoLayers(self.job.place, self.sizes['elmo'], os.path.dirname(os.path.abspath(self.job.directory)))
+        layers = ElmoLayers(self.job.place, self.sizes, os.path.dirname(os.path.abspath(self.job.directory)))
         layers.prepare([example.ids for example in self.examples], self.args.batch_tokens)
         return layers
 
@@ -249,7 +254,7 @@ class Trainer(object):
         """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
         path = checkpoint.newest_whole(self.job.checkpoints)
         if path:
-            self.state = checkpoint.load_state(self.exe, path, self.optimizer_variables, self.state, STATE)
+            self.state = checkpoint.load_state(self.exe, path, self.optimizer_variables, self.state, STATE, LATER)
             checkpoint.load_variables(self.exe, path, '', self.program.all_parameters())
             print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
         self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)

@@ -17,6 +17,7 @@ import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
+from helpers import refused
 from elmo import arrays
 from lac_finetune import tagger
 from lac_finetune import train as lac_train
@@ -74,6 +75,12 @@ def test_pretraining_goes_on(saved):
 
 def test_a_tagger_tags(saved):
     assert tag('model') == lines('tagged.txt')
+
+
+def test_the_training_of_a_tagger_does_not_go_on_with_other_layers(saved, capsys):
+    with fluid.scope_guard(fluid.Scope()):
+        line = refused(capsys, lambda: lac_train.train(lac_train.parse_args(TAGGER.split() + ['--elmo_layers', '0'])))
+    assert '--elmo_layers all there, 0 here' in line
 
 
 @DROPOUT

@@ -20,9 +20,9 @@ from matplotlib.image import imread
 from project import ROOT
 from helpers import TAGGED, refused, run_command, tagger_flags, write_lines
 import bilm
-from elmo import runlog
+from elmo import arrays, runlog
 from elmo.text import InputError
-from lac_finetune import tagger, train
+from lac_finetune import network, tagger, train
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
 
@@ -81,6 +81,30 @@ def test_the_bilm_is_frozen_and_the_rest_is_trained(model):
     mix = settings(model.join('model'))['elmo_mix']
     assert abs(sum(mix['weights']) - 1) < 1e-6 and len(mix['weights']) == 3
     assert mix['gamma'] != 1 and len(set(mix['weights'])) == 3
+
+
+def test_layer_0_alone(task):
+    """The tagger reads ELMo's word vectors times gamma. Its model does without the LSTM, and starts another one."""
+    run(task, elmo_layers='0')
+    elmo, saved = values(task.join('elmo')), values(task.join('model', 'network'))
+    assert {name for name in saved if name in elmo} == {'embedding_para'}
+    assert saved['embedding_para'] == elmo['embedding_para']
+    found = settings(task.join('model'))
+    gamma, table = [np.array(arrays.open_parameter(str(task.join('model', 'network', name))))
+                    for name in ('ELMo_gamma', 'embedding_para')]
+    assert found['sizes']['elmo_layers'] == '0' and found['elmo_mix'] == {'weights': [1], 'gamma': gamma[0]}
+    assert gamma[0] != 1
+    shutil.rmtree(str(task.join('elmo')))
+    decoder, ids = tagger.load(str(task.join('model')), fluid.CPUPlace()).decoder, [[5, 3], [9, 2, 5]]
+    mixed, = [op for op in decoder.program.global_block().ops if 'ELMo_gamma' in op.input_arg_names]
+    place = fluid.CPUPlace()
+    vectors, = fluid.Executor(place).run(decoder.program, network.feed(ids, place), mixed.output_arg_names,
+                                         scope=decoder.scope, return_numpy=False)
+    rows = table[[5, 3, 9, 2, 5]]
+    np.testing.assert_allclose(vectors, gamma * np.hstack([rows, rows]), rtol=1e-6)
+
+    run(task, init_from=str(task.join('model')), save_dir=str(task.join('other')))
+    assert settings(task.join('other'))['sizes'] == found['sizes']
 
 
 def test_no_gradient_is_computed_for_the_layers_of_elmo(task):
@@ -309,6 +333,7 @@ def test_settings_and_network_of_a_model_are_not_trusted(model, monkeypatch):
                    {'sizes': dict(whole['sizes'], bigru_num=10 ** 6)}, {'sizes': dict(whole['sizes'], num_labels=1)},
                    {'sizes': dict(whole['sizes'], elmo={'vocab_size': 5})},
                    {'sizes': dict(whole['sizes'], elmo=dict(whole['sizes']['elmo'], num_layers=10 ** 6))},
+                   {'sizes': dict(whole['sizes'], elmo_layers='top')}, {'sizes': dict(whole['sizes'], elmo_layers='0')},
                    {'sizes': dict(whole['sizes'], grnn_hidden_dim=5)}):
         write_lines(directory.join('settings.json'), [json.dumps(dict(whole, **change))])
         with pytest.raises(InputError), fluid.scope_guard(fluid.Scope()):
