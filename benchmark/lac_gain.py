@@ -3,9 +3,11 @@
 and seeds.
 
     python benchmark/lac_gain.py --elmo_checkpoint checkpoints --output gain [--sentences 2000 8000 0]
+    python benchmark/lac_gain.py --elmo_checkpoint checkpoints --output gain --data ud/ner --sentences 0 \\
+        --variants without layer0 all
 
-Each cell of the table is a run of lac_finetune/train.py. The runs without and with ELMo differ only in --use_elmo.
-Finished runs in --output are not repeated, so the same command continues an interrupted table.
+Each cell of the table is a run of lac_finetune/train.py. The runs of a row and seed differ only in --use_elmo and
+--elmo_layers. Finished runs in --output are not repeated, so the same command continues an interrupted table.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -18,13 +20,16 @@ import subprocess
 import sys
 
 from project import ROOT, cli
-import numpy as np
 
+from benchmark import gains
 from elmo.text import InputError
 
+FLAGS = {'without': ['--use_elmo', 'False'], 'layer0': ['--elmo_layers', '0'], 'all': []}
+NAMES = {'without': 'False', 'layer0': '0', 'all': 'True'}  # in the directory of a model
 
-def model_directory(args, sentences, seed, use_elmo):
-    return os.path.join(args.output, 'sentences%d-seed%d-elmo%s' % (sentences, seed, use_elmo))
+
+def model_directory(args, sentences, seed, variant):
+    return os.path.join(args.output, 'sentences%d-seed%d-elmo%s' % (sentences, seed, NAMES[variant]))
 
 
 def test_f1(directory):
@@ -36,14 +41,14 @@ def test_f1(directory):
         return json.load(handle).get('test_f1')
 
 
-def run(args, sentences, seed, use_elmo):
+def run(args, sentences, seed, variant):
     """Trains and tests one model, unless that run is finished."""
-    directory = model_directory(args, sentences, seed, use_elmo)
+    directory = model_directory(args, sentences, seed, variant)
     if test_f1(directory) is not None:
         return
     command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py'), '--vocab_path', args.vocab_path,
-               '--max_sentences', str(sentences), '--random_seed', str(seed), '--use_elmo', str(use_elmo),
-               '--elmo_checkpoint', args.elmo_checkpoint, '--save_dir', directory]
+               '--max_sentences', str(sentences), '--random_seed', str(seed),
+               '--elmo_checkpoint', args.elmo_checkpoint, '--save_dir', directory] + FLAGS[variant]
     for part in ('train', 'dev', 'test'):
         command += ['--%s_path' % part, os.path.join(args.data, part + '.tsv')]
     with io.open(directory + '.log', 'wb') as log:
@@ -61,27 +66,22 @@ def main():
     parser.add_argument('--output', required=True, help='directory for the models and logs')
     parser.add_argument('--sentences', type=cli.non_negative_int, nargs='+', default=[2000, 8000, 0],
                         help='sizes of the training data; 0: all of it')
-    parser.add_argument('--seeds', type=cli.positive_int, nargs='+', default=[1, 2, 3], help='random seeds')
+    gains.add_flags(parser, ['without', 'all'])
     parser.add_argument('--jobs', type=cli.positive_int, default=1,
                         help='runs at a time; set OMP_NUM_THREADS to cores / jobs')
     parser.add_argument('more', nargs='*', help='after --: flags for lac_finetune/train.py')
     args = parser.parse_args()
     if not os.path.isdir(args.output):
         os.makedirs(args.output)
-    cells = list(itertools.product(args.sentences, args.seeds, (False, True)))
+    cells = list(itertools.product(args.sentences, args.seeds, args.variants))
     pool = multiprocessing.pool.ThreadPool(args.jobs)
     for number, _ in enumerate(pool.imap(lambda cell: run(args, *cell), cells), 1):
         print('%d of %d runs finished' % (number, len(cells)))
 
-    print('| sentences | without ELMo | with ELMo | gain | standard deviation of the gain |\n|---|---|---|---|---|')
+    print(gains.head('sentences', args.variants))
     for sentences in args.sentences:
-        without, with_elmo = [
-            np.array([test_f1(model_directory(args, sentences, seed, use_elmo)) for seed in args.seeds])
-            for use_elmo in (False, True)]
-        gain = with_elmo - without
-        deviation = gain.std(ddof=1) if len(gain) > 1 else 0
-        print('| %s | %.2f | %.2f | %+.2f | %.2f |'
-              % (sentences or 'all', without.mean(), with_elmo.mean(), gain.mean(), deviation))
+        print(gains.row(sentences or 'all', [[test_f1(model_directory(args, sentences, seed, variant))
+                                              for seed in args.seeds] for variant in args.variants]))
 
 
 if __name__ == '__main__':

@@ -1,0 +1,178 @@
+# -*- coding: utf-8 -*-
+"""The scripts of benchmark/ that show what ELMo gains: their tables, the tasks that they make, what they compute."""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+from project import ROOT
+from helpers import make_checkpoint, refused, run, write_lines
+import bilm
+from benchmark import gains, lac_gain, perplexity, reviews, ud
+from bilm import ops
+from elmo import checkpoint, to_lod
+from elmo.text import Vocabulary
+from lac_finetune.reader import Units, read_tagged
+from tools import evaluate
+
+
+def output_of(main, arguments, monkeypatch, capsys):
+    """The lines that a command prints."""
+    monkeypatch.setattr(sys, 'argv', ['command'] + list(map(str, arguments)))
+    capsys.readouterr()
+    with fluid.scope_guard(fluid.Scope()):
+        main()
+    return capsys.readouterr().out.splitlines()
+
+
+def test_gains_by_hand():
+    assert gains.head('texts', ['without', 'layer0', 'all']).splitlines() == [
+        '| texts | without ELMo | layer 0 | with ELMo | gain over without ELMo | standard deviation of the gain '
+        '| gain over layer 0 | standard deviation of the gain |', '|---|---:|---:|---:|---:|---:|---:|---:|']
+    scores = [80, 82], [81, 85], [84, 90]  # gains 4 and 8 over the first, 3 and 5 over the second
+    assert gains.row('all', scores) == '| all | 81.00 | 83.00 | 87.00 | +6.00 | 2.83 | +4.00 | 1.41 |'
+    assert gains.row(9, [[2.5], [1]]) == '| 9 | 2.50 | 1.00 | -1.50 |  |'
+
+
+class Runs(object):
+    """Stands for subprocess.call: a run of lac_finetune/train.py ends at once, with this test F1."""
+
+    def __init__(self, scores):
+        self.scores, self.flags, self.code = scores, [], 0
+
+    def __call__(self, command, **options):
+        flags = dict(zip(command[2::2], command[3::2]))
+        self.flags.append(flags)
+        if not self.code:
+            os.makedirs(flags['--save_dir'])
+            f1 = self.scores[flags.get('--use_elmo', 'True'), flags.get('--elmo_layers', 'all')]
+            write_lines(os.path.join(flags['--save_dir'], 'settings.json'),
+                        [json.dumps({'test_f1': f1 + int(flags['--random_seed'])})])
+        return self.code
+
+
+def test_each_variant_of_the_tagger_is_a_run(tmpdir, monkeypatch, capsys):
+    runs = Runs({('False', 'all'): 80, ('True', '0'): 84, ('True', 'all'): 90})
+    monkeypatch.setattr(lac_gain.subprocess, 'call', runs)
+    common = ['--elmo_checkpoint', 'elmo', '--output', tmpdir.join('gain'), '--sentences', '0', '5']
+    lines = output_of(lac_gain.main, common + ['--', '--max_epoch', '2'], monkeypatch, capsys)
+    assert lines[-4:-2] == gains.head('sentences', ['without', 'all']).splitlines()
+    assert lines[-2:] == ['| %s | 82.00 | 92.00 | +10.00 | 0.00 |' % name for name in ('all', '5')]
+    assert len(runs.flags) == 12 and {flags['--max_epoch'] for flags in runs.flags} == {'2'}
+
+    everything = common + ['--variants', 'without', 'layer0', 'all', '--data', 'ner']
+    lines = output_of(lac_gain.main, everything, monkeypatch, capsys)
+    assert lines[-1] == '| 5 | 82.00 | 86.00 | 92.00 | +10.00 | 0.00 | +6.00 | 0.00 |'
+    assert len(runs.flags) == 18  # what is finished is not repeated
+    assert {flags['--test_path'] for flags in runs.flags[12:]} == {os.path.join('ner', 'test.tsv')}
+    assert {flags['--elmo_layers'] for flags in runs.flags[12:]} == {'0'}
+    runs.code = 1
+    monkeypatch.setattr(sys, 'argv', sys.argv + ['--seeds', '4'])
+    assert 'the run failed' in refused(capsys, lac_gain.main)
+
+
+PARTS = {'train': '我们 在 上海\tr p ns', 'dev': '在\tp', 'test': '上海\tns'}
+
+
+@pytest.fixture
+def treebank(tmpdir):
+    for name, line in PARTS.items():
+        tmpdir.join('ud', 'ner').ensure(dir=True)
+        write_lines(tmpdir.join('ud', name + '.tsv'), [line])
+        write_lines(tmpdir.join('ud', 'ner', name + '.tsv'), [
+            '张 三 李 四 住 在 上 海 市\tB-PER I-PER B-PER I-PER O O B-LOC I-LOC I-LOC', '我 们\tO O'])
+    return tmpdir
+
+
+def test_tasks_of_a_treebank(treebank, monkeypatch, capsys):
+    output_of(ud.main, [treebank.join('ud'), treebank.join('tasks')], monkeypatch, capsys)
+    for name, line in PARTS.items():
+        with io.open(str(treebank.join('tasks', 'pos', name + '.tsv')), encoding='utf-8') as text:
+            assert text.read() == line + '\n'
+        found, stray = read_tagged(str(treebank.join('tasks', 'ner', name + '.tsv')))
+        assert [each[:2] for each in found] == [
+            (['张三', '李四', '住在', '上海市'], ['PER', 'PER', 'O', 'LOC']), (['我们'], ['O'])]
+    vocabulary = Vocabulary(write_lines(treebank.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>', '住在', '市', '上海']))
+    units, labels, split = Units(vocabulary).align(found[0])
+    assert units[-3:] == ['住在', '上海', '市'] and labels[-3:] == ['O', 'LOC-B', 'LOC-I'] and not split
+    assert 'is there already' in refused(capsys, ud.main)
+
+
+@pytest.mark.parametrize('line, message', [
+    ('张 三\tB-PER E-PER', 'found E-PER'), ('张 三\tB-PER', 'found 2 and 1'), ('张\tB-', 'found B-')])
+def test_bad_entities(treebank, monkeypatch, capsys, line, message):
+    path = write_lines(treebank.join('ud', 'ner', 'dev.tsv'), ['我\tO', line])
+    monkeypatch.setattr(sys, 'argv', ['ud.py', str(treebank.join('ud')), str(treebank.join('tasks'))])
+    found = refused(capsys, ud.main)
+    assert path + ':2: ' in found and found.endswith(message)
+    assert not treebank.join('tasks').check()
+
+
+@pytest.fixture
+def texts(tmpdir):
+    """A vocabulary, an ELMo, and texts that one word decides."""
+    path = write_lines(tmpdir.join('vocabulary.txt'), ['<S>', '</S>', '<UNK>', '好', '坏', '的', '书', '这'])
+    make_checkpoint(tmpdir.join('elmo'), Vocabulary(path))
+    write_lines(tmpdir.join('texts.tsv'), ['%d\t%s' % (label, text % word) for label, word in enumerate('坏好')
+                                           for text in ('%s书', '%s的书', '这书%s', '这%s书', '这%s的书', '书%s')])
+    return tmpdir
+
+
+def test_the_averages_of_reviews_are_those_of_the_network(texts):
+    """Of docs/own_task.py: the average of the mix of normalised layers, here with equal shares."""
+    vocabulary, path = Vocabulary(str(texts.join('vocabulary.txt'))), str(texts.join('elmo'))
+    task = reviews.make_task(str(texts.join('texts.tsv')), path, vocabulary)
+    main, startup, exe = fluid.Program(), fluid.Program(), fluid.Executor(fluid.CPUPlace())
+    config = bilm.read_config(path)
+    with fluid.program_guard(main, startup), fluid.unique_name.guard(), fluid.scope_guard(fluid.Scope()):
+        word = bilm.data('word', [None, 1], 'int64', lod_level=1)
+        mix = bilm.elmo_encoder(bilm.emb(word, config=config), config=config, layer_norm=True)
+        pooled = ops.sequence_pool(mix, 'average')
+        exe.run(startup)
+        bilm.init_pretraining_params(exe, path, main, config=config)
+        expected, = exe.run(main, {'word': to_lod(task.ids)}, [pooled])
+    assert task.layers.shape == (12, 3, 8) and task.ids[7] == [3, 5, 6]
+    np.testing.assert_allclose(task.layers.mean(axis=1), expected, atol=1e-5)
+
+
+def test_reviews(texts, monkeypatch, capsys):
+    flags = ['--checkpoint', texts.join('elmo'), '--vocab_path', texts.join('vocabulary.txt'), '--data',
+             texts.join('texts.tsv'), '--seeds', '2']
+    lines = output_of(reviews.main, flags, monkeypatch, capsys)
+    assert lines == gains.head('texts', list(gains.VARIANTS)).splitlines() + [
+        '| 12 | 100.00 | 100.00 | 100.00 | +0.00 |  | +0.00 |  |']
+    write_lines(texts.join('texts.tsv'), ['1\t好书', '2\t坏书'])
+    assert 'texts.tsv:2: expected 0 or 1' in refused(capsys, reviews.main)
+
+
+def test_perplexities_are_those_of_evaluate(corpus, monkeypatch, capsys):
+    run(corpus, max_epoch=2, save_interval=5)
+    directory = str(corpus.directory.join('checkpoints'))
+    other = write_lines(corpus.directory.join('other.txt'), ['词1 词2', '词19'])
+    steps = checkpoint.steps(directory)
+    assert len(steps) > 1
+    flags = ['--vocab_path', corpus.vocab_path, '--use_gpu', 'False']
+    lines = output_of(perplexity.main, ['--checkpoints', directory] + flags + [corpus.test_path, other], monkeypatch,
+                      capsys)
+    assert lines[1] == 'other: 2 sentences, 5 tokens, 33.33% of the words unknown'
+    rows = [line.strip('| ').split(' | ') for line in lines if line.startswith('| ')]
+    assert rows[0] == ['step', 'epochs', 'dev', 'other'] and float(rows[-1][1]) == 2
+    assert [row[0] for row in rows[1:]] == ['%06d' % step for step in steps]
+    for row in rows[1:]:
+        for text, found in zip((corpus.test_path, other), row[2:]):
+            printed = output_of(evaluate.main, ['--checkpoint', os.path.join(directory, row[0]), '--test_path', text]
+                                + flags, monkeypatch, capsys)
+            assert re.search(r'average ([\d.]+)$', printed[-1]).group(1) == found
+    assert 'holds no checkpoint' in refused_perplexity(corpus, flags, monkeypatch, capsys)
+
+
+def refused_perplexity(corpus, flags, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['perplexity.py', '--checkpoints', str(ROOT)] + flags + [corpus.test_path])
+    return refused(capsys, perplexity.main)
