@@ -165,6 +165,7 @@ def test_perplexities_are_those_of_evaluate(corpus, monkeypatch, capsys):
     rows = [line.strip('| ').split(' | ') for line in lines if line.startswith('| ')]
     assert rows[0] == ['step', 'epochs', 'dev', 'other'] and float(rows[-1][1]) == 2
     assert [row[0] for row in rows[1:]] == ['%06d' % step for step in steps]
+    assert len({row[2] for row in rows[1:]}) == len(steps)
     for row in rows[1:]:
         for text, found in zip((corpus.test_path, other), row[2:]):
             printed = output_of(evaluate.main, ['--checkpoint', os.path.join(directory, row[0]), '--test_path', text]
