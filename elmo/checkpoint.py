@@ -23,11 +23,11 @@ import paddle.fluid as fluid
 import six
 
 import bilm
-from elmo import devices, manifest, schema
+from elmo import devices, manifest, released, schema
 from elmo.arrays import check_shape, open_parameter
 from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
 from elmo.release import save_vars
-from elmo.text import InputError, open_binary
+from elmo.text import InputError, Vocabulary, open_binary
 
 POINTERS = 'latest', 'best'
 _NAME = re.compile('[0-9]{6,}$')
@@ -195,7 +195,7 @@ def find(path, flag='--checkpoint', newest=False):
 
     Args:
         path: a checkpoint; or the file DIR/best or DIR/latest; or DIR, of which the best is taken, or the newest whole
-            one if the best is missing or damaged.
+            one if the best is missing or damaged; or the name of a released model, where there is no such directory.
         flag: what the user gave it by.
         newest: True takes the newest whole one of DIR, as a run does that goes on.
 
@@ -209,8 +209,10 @@ def find(path, flag='--checkpoint', newest=False):
         found, problem = _pointed_whole(directory, pointer)
         if problem:
             raise InputError('%s %s: no whole checkpoint: %s' % (flag, path, problem))
+    elif released.is_packed(path) and not newest:
+        found = released.find_model(path, released.ELMO)
     elif not os.path.isdir(path):
-        raise InputError('%s %s: no such directory' % (flag, path))
+        raise InputError('%s %s' % (flag, released.unknown(path)))
     else:
         found = '' if newest else _best_whole(path)
         found = found or newest_whole(path, _tell)
@@ -264,6 +266,17 @@ def newest_whole(directory, tell=print):
             return path
         tell('passed over: %s' % damage)
     return ''
+
+
+def vocabulary_of(path, vocab_path=''):
+    """The Vocabulary of a checkpoint: that in the file `vocab_path`; not given: that which a released model has.
+
+    InputError if it has none.
+    """
+    own = os.path.join(path, 'vocabulary.txt')
+    if not vocab_path and not os.path.exists(own):
+        raise InputError('%s: has no vocabulary.txt, so its vocabulary is wanted too; give it by --vocab_path' % path)
+    return Vocabulary(vocab_path or own)
 
 
 def read_config(path, vocabulary=None):

@@ -23,8 +23,8 @@ class Embedder(object):
     threads must not build networks, as fluid has one default program for all of them.
 
     Args:
-        path: a checkpoint, ours or the published one, or a directory of ours.
-        vocabulary: its Vocabulary.
+        path: the name of a released model; or a checkpoint, ours or the published one, or a directory of ours.
+        vocabulary: its Vocabulary; None: that of the released model.
         layers: 'average' of the layers, their 'mix', the 'top' one, or 'all'.
         mix: num_layers + 1 shares of the layers, above 0, and gamma; what the ELMo_w and ELMo_gamma of a task stand for
             (equation 1 of Peters et al. 2018).
@@ -32,21 +32,27 @@ class Embedder(object):
         batch_tokens: tokens encoded at a time; it bounds memory.
         max_length: a sentence of more tokens is read in pieces.
 
+    Attributes:
+        vocabulary: its Vocabulary.
+        config: its sizes.
+
     Raises:
         InputError: the checkpoint is missing, damaged or of another vocabulary, this is no Vocabulary, or layers or mix
             do not fit.
     """
 
-    def __init__(self, path, vocabulary, layers='average', mix=None, place=None, batch_tokens=2560, max_length=256):
+    def __init__(self, path, vocabulary=None, layers='average', mix=None, place=None, batch_tokens=2560,
+                 max_length=256):
         check_path(path, 'Embedder')
-        if not isinstance(vocabulary, Vocabulary):
+        if not isinstance(vocabulary, (Vocabulary, type(None))):
             raise InputError('Embedder wants a Vocabulary, got %s; give Vocabulary(path)' % type(vocabulary).__name__)
         if layers not in LAYERS:
             raise InputError('layers: wants one of %s' % ', '.join(LAYERS))
-        self._vocabulary, self._layers, self._scope = vocabulary, layers, fluid.Scope()
+        self._layers, self._scope = layers, fluid.Scope()
         self._place = place or devices.places()[0]
         self._batch_tokens, self._max_length = batch_tokens, max_length
         path = checkpoint.find(path)
+        self.vocabulary = vocabulary = vocabulary or checkpoint.vocabulary_of(path)
         self.config = checkpoint.read_config(path, vocabulary)
         number = self.config['num_layers'] + 1
         if layers == 'mix' and (not mix or len(mix) != number + 1 or min(mix[:-1]) <= 0):
@@ -86,8 +92,8 @@ class Embedder(object):
     def _ids(self, sentences):
         """The ids of each sentence; see __call__."""
         sentences = list_of(sentences, 'a list of sentences, each a list of words,')
-        found = [self._vocabulary.ids(sentence) for sentence in sentences]
-        if any({self._vocabulary.bos, self._vocabulary.eos}.intersection(ids) for ids in found):
+        found = [self.vocabulary.ids(sentence) for sentence in sentences]
+        if any({self.vocabulary.bos, self.vocabulary.eos}.intersection(ids) for ids in found):
             raise InputError('a sentence has the word %s or %s, which is put around it anyway; leave it out'
                              % (BOS, EOS))
         return found

@@ -7,10 +7,15 @@ from elmo.cli import BOOLEAN, number, positive_int
 
 def checkpoint(group):
     """Adds --checkpoint, with the --vocab_path that belongs to it."""
-    group.add_argument('--checkpoint', '--load_dir', required=True, metavar='DIR',
-                       help='a checkpoint, or a directory of checkpoints, of which the best is taken; DIR/best and '
-                            'DIR/latest name one too')
-    group.add_argument('--vocab_path', required=True, metavar='FILE', help='vocabulary of the checkpoint')
+    group.add_argument('--checkpoint', '--model', '--load_dir', required=True, metavar='DIR',
+                       help='the name of a released model; or a checkpoint, or a directory of checkpoints, of which '
+                            'the best is taken; DIR/best and DIR/latest name one too')
+    vocab_path(group)
+
+
+def vocab_path(group):
+    group.add_argument('--vocab_path', metavar='FILE', default='',
+                       help='vocabulary of the checkpoint; a released model has its own')
 
 
 def inputs(group):

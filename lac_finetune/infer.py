@@ -21,10 +21,11 @@ BLOCK = 1 << 16  # characters that are read and tagged at a time
 
 def parse_args(argv=None):
     parser = cli.ArgumentParser('Segment and tag text: lines in, lines of word/tag word/tag out.',
-                                'python lac_finetune/infer.py --model_dir model text.txt\n'
+                                'python lac_finetune/infer.py --model lac_pku text.txt\n'
                                 'echo 我的弟弟在上海工作。 | python lac_finetune/infer.py --model_dir model')
     flags.inputs(parser)
-    parser.add_argument('--model_dir', required=True, metavar='DIR', help='model directory that train.py wrote')
+    parser.add_argument('--model_dir', '--model', required=True, metavar='DIR', help='the name of a released model, or '
+                        'a model directory that train.py wrote')
     parser.add_argument('--tokenized', action='store_true', help='the input is words separated by white space, which '
                         'are tagged as they are')
     parser.add_argument('--dictionary', metavar='FILE', help='words that are kept as given, whatever the model says: a '

@@ -1,8 +1,9 @@
 #!/bin/sh
-# The whole example on the PKU People's Daily: trains a small ELMo, the tagger without and with it, prints the gain.
-#   sh lac_finetune/run.sh [option of lac_finetune/train.py]...
-# With --elmo_checkpoint (and the --vocab_path that belongs to it) no ELMo is pretrained. All output goes to
-# lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
+# The whole example on the PKU People's Daily: trains the tagger without and with ELMo, prints the gain.
+#   sh lac_finetune/run.sh [pretrain] [option of lac_finetune/train.py]...
+# The ELMo is that of --elmo_checkpoint, with the --vocab_path that belongs to it; or the released elmo_zh_small. With the
+# word pretrain, with a --vocab_path alone, or where models/ has no elmo_zh_small, a small one is pretrained first. All
+# output goes to lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -22,9 +23,19 @@ option() {
 }
 
 case " $* " in *' -h '* | *' --help '*) exec "$PYTHON" "$here/train.py" --help ;; esac
+released=elmo_zh_small
+if [ "${1-}" = pretrain ]; then
+    released=
+    shift
+fi
 elmo=$(option elmo_checkpoint "$@")
 elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
+packed=${ELMO_MODELS:-$root/models}/$released
+if [ -z "$elmo$vocabulary" ] && [ -n "$released" ] && [ -e "$packed/model.json" ]; then
+    elmo=$packed
+    vocabulary=$packed/vocabulary.txt
+fi
 
 if [ -d "$root/data/pku" ] || run_part sh "$root/data/download.sh"; then
     lac=$root/data/pku/lac
@@ -48,9 +59,12 @@ else
 fi
 case $DEVICE in gpu) use_gpu=True ;; *) use_gpu=False ;; esac
 mkdir -p "$output"
-echo "this takes about $time on 2 CPU cores; all of it goes to $output"
+echo "all of it goes to $output"
 
-if [ -z "$elmo" ]; then
+if [ -n "$elmo" ]; then
+    echo "1/3 the ELMo is there: $elmo"
+else
+    echo "with the pretraining this takes about $time on 2 CPU cores"
     if [ ! -d "$text" ]; then # cut with the vocabulary, as the tagger will see it, not by the gold standard
         cut -f1 "$lac/train.tsv" | tr -d ' ' >"$output/raw.txt"
         run_part "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \

@@ -17,7 +17,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import bilm
-from elmo import checkpoint, devices, manifest, schema
+from elmo import checkpoint, devices, manifest, released, schema
 from elmo.arrays import check_shape
 from elmo.batching import batches_of_pieces, prefetch, put_back
 from elmo.files import new_directory, read_json, replacing, write_json
@@ -135,7 +135,7 @@ class Tagger(TextTagger):
     must not build networks, as fluid has one default program for all of them.
 
     Args:
-        model_dir: the directory.
+        model_dir: the directory, or the name of a released model.
         mode: what `run` returns: 'lac', words and tags, or 'seg', words alone.
         place: the device; None: a GPU if there is one.
         batch_tokens: units decoded at a time, which bounds memory; None: as in training.
@@ -148,7 +148,7 @@ class Tagger(TextTagger):
     def __init__(self, model_dir, mode='lac', place=None, batch_tokens=None, dictionary=None):
         check_path(model_dir, 'Tagger')
         self.mode = check_mode(mode)
-        super(Tagger, self).__init__(*load_parts(model_dir, place or devices.places()[0]))
+        super(Tagger, self).__init__(*load_parts(find(model_dir), place or devices.places()[0]))
         self.decoder.batch_tokens = batch_tokens or self.decoder.batch_tokens
         if dictionary:
             self.load_customization(dictionary)
@@ -183,6 +183,15 @@ def check_mode(mode):
     if mode not in ('lac', 'seg'):
         raise InputError("mode is 'lac' or 'seg', not %s" % (mode,))
     return mode
+
+
+def find(path):
+    """The model directory that a path names, or if there is none, that of the released model of this name."""
+    if released.is_packed(path):
+        return released.find_model(path, released.TAGGER)
+    if not os.path.isdir(path):
+        raise InputError(released.unknown(path))
+    return path
 
 
 def load(directory, place):

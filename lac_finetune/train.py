@@ -20,7 +20,7 @@ from elmo.batching import cut, length_buckets, prefetch
 from elmo.files import replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
 from elmo.signals import Stop, Stopped
-from elmo.text import InputError, Vocabulary
+from elmo.text import InputError
 from lac_finetune import network, tagger
 from lac_finetune.elmo import ElmoLayers
 from lac_finetune.evaluation import Score
@@ -49,8 +49,8 @@ def parse_args(argv=None):
                            help='tagged sentences: w1 w2 …<TAB>t1 t2 …')
     group.add_argument('--tag_path', metavar='FILE', default='', help='the tags that there are, one a line; not given: '
                        'those of the training data')
-    group.add_argument('--vocab_path', required=True, metavar='FILE',
-                       help='vocabulary of ELMo; without ELMo too it makes the units')
+    group.add_argument('--vocab_path', metavar='FILE', default='',
+                       help='vocabulary of ELMo; without ELMo too it makes the units; a released model has its own')
     group.add_argument('--max_sentences', type=cli.non_negative_int, default=0,
                        help='train on this many sentences, drawn at random; 0: all')
     flags.max_sentence_length(group)
@@ -58,7 +58,8 @@ def parse_args(argv=None):
     group = parser.add_argument_group('network')
     group.add_argument('--use_elmo', default=True, help='False: the word embedding alone', **cli.BOOLEAN)
     group.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', metavar='DIR', default='',
-                       help='checkpoint of the ELMo, or a directory of checkpoints, of which the best is taken')
+                       help='name of a released ELMo; or a checkpoint, or a directory of checkpoints, of which the '
+                            'best is taken')
     group.add_argument('--elmo_layers', choices=('all', '0'), default='all',
                        help='of ELMo: all layers and their mix, or 0, the word vectors without context, for comparison')
     group.add_argument('--init_from', metavar='DIR', default='',
@@ -88,6 +89,8 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.use_elmo and not args.init_from and not args.elmo_checkpoint:
         parser.error('--use_elmo True wants --elmo_checkpoint; --use_elmo False does without')
+    if not args.vocab_path and not args.init_from and not args.elmo_checkpoint:
+        parser.error('--vocab_path is wanted; --elmo_checkpoint or --init_from with a released model does without')
     return args
 
 
@@ -154,15 +157,17 @@ class Job(object):
 
     def __init__(self, args):
         self.args, self.place = args, devices.places(args.use_gpu)[0]
-        self.vocabulary = Vocabulary(args.vocab_path)
+        self.init_from = args.init_from and tagger.find(args.init_from)
+        elmo = None
+        if not args.init_from and (args.use_elmo or not args.vocab_path):
+            elmo = checkpoint.find(args.elmo_checkpoint, '--elmo_checkpoint')
+        self.elmo = elmo if args.use_elmo else None  # the checkpoint, if the run starts from one
+        self.vocabulary = checkpoint.vocabulary_of(self.init_from or elmo or '', args.vocab_path)
         tags = args.tag_path and read_tags(args.tag_path)
         sentences, self.dev, self.test = [read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
         self.train = choose(sentences, args.max_sentences, args.random_seed)
         if tags:
             check_tags(self.train, tags, args.tag_path)
-        self.elmo = None  # the checkpoint, if the run starts from one
-        if args.use_elmo and not args.init_from:
-            self.elmo = checkpoint.find(args.elmo_checkpoint, '--elmo_checkpoint')
         self.sizes = self._sizes()
         self.directory = args.save_dir.rstrip(os.sep)
         self.checkpoints = self.directory + '.resume'
@@ -173,9 +178,9 @@ class Job(object):
         """See network.py; the number of labels is not known yet, except from a model."""
         args = self.args
         if args.init_from:
-            sizes = tagger.read_settings(args.init_from)['sizes']
-            checkpoint.check_vocabulary(args.init_from, self.vocabulary, sizes)
-            tagger.check_sizes(args.init_from, sizes)
+            sizes = tagger.read_settings(self.init_from)['sizes']
+            checkpoint.check_vocabulary(self.init_from, self.vocabulary, sizes)
+            tagger.check_sizes(self.init_from, sizes)
             return sizes
         return {'vocab_size': len(self.vocabulary), 'vocab_sha256': self.vocabulary.sha256,
                 'word_emb_dim': args.word_emb_dim, 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
@@ -238,8 +243,8 @@ class Trainer(object):
         if self.args.init_from:
             whole, _ = network.decoding_program(self.sizes, whole=True)
             kept = [parameter for parameter in whole.all_parameters() if parameter.name not in network.TAG_PARAMETERS]
-            checkpoint.load_variables(self.exe, self.args.init_from, 'network', kept)
-            print('loaded %s' % self.args.init_from)
+            checkpoint.load_variables(self.exe, self.job.init_from, 'network', kept)
+            print('loaded %s' % self.job.init_from)
         elif self.job.elmo:  # a checkpoint is loaded with all its layers, whichever the tagger reads
             whole, _ = network.decoding_program(dict(self.sizes, elmo_layers='all'), whole=True)
             names = checkpoint.load_parameters(self.exe, self.job.elmo, whole, self.sizes['elmo'], self.job.vocabulary)

@@ -61,7 +61,7 @@ def without_crossing(words, sentences):
 
 
 def read_archive(path):
-    """The text of zh-text: {'train' or 'heldout': {part: list of sentences}}, without the spaces of its segmentation."""
+    """The text of zh-text without the spaces of its words: {'train' or 'heldout': {part: list of sentences}}."""
     texts = {'train': collections.defaultdict(list), 'heldout': collections.defaultdict(list)}
     with tarfile.open(path) as archive:
         members = sorted((member.name, member) for member in archive.getmembers())

@@ -19,7 +19,7 @@ from project import cli
 import numpy as np
 
 import bilm
-from elmo import checkpoint, child, manifest
+from elmo import checkpoint, child, flags, manifest
 from elmo.arrays import ROWS, hdf5, import_h5py, npz, open_parameter, write_parameter
 from elmo.files import new_directory, new_file, read_json, write_json
 from elmo.text import InputError, Vocabulary
@@ -198,7 +198,8 @@ class _Rows(object):
 
 def to_vocabulary(path, target, vocab_path, new_vocab_path):
     """Makes a checkpoint with another vocabulary. Shared words keep their rows; new words start at the mean of all."""
-    path, vocabulary, new = checkpoint.find(path), Vocabulary(vocab_path), Vocabulary(new_vocab_path)
+    path = checkpoint.find(path)
+    vocabulary, new = checkpoint.vocabulary_of(path, vocab_path), Vocabulary(new_vocab_path)
     config = checkpoint.read_config(path, vocabulary)
     manifest.check(path)
     id_of = {word: id for id, word in enumerate(vocabulary.words)}
@@ -242,7 +243,7 @@ def parse_args():
                                  help='line of <S> in the vocabulary, from 0')
             command.add_argument('--eos_id', type=cli.non_negative_int, default=1, help='that of </S>')
         if name == 'to_vocabulary':
-            command.add_argument('--vocab_path', required=True, help='vocabulary of the checkpoint')
+            flags.vocab_path(command)
             command.add_argument('--new_vocab_path', required=True, help='vocabulary of the new checkpoint')
     return parser.parse_args()
 

@@ -26,7 +26,8 @@ WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5_of_vectors, '.hdf5': arrays.hd
 
 def parse_args():
     parser = cli.ArgumentParser(
-        __doc__.splitlines()[0], 'python tools/embed.py data/dev --checkpoint checkpoints \\\n'
+        __doc__.splitlines()[0], 'python tools/embed.py data/dev --model elmo_zh_small --output vectors.npz\n'
+        'python tools/embed.py data/dev --checkpoint checkpoints \\\n'
         '    --vocab_path data/vocabulary_min5k.txt --output vectors.npz')
     flags.inputs(parser)
     flags.checkpoint(parser)
@@ -53,10 +54,10 @@ def parse_args():
 def main():
     args = parse_args()
     paths = list_inputs(args.input)
-    vocabulary = Vocabulary(args.vocab_path)
-    embedder = Embedder(args.checkpoint, vocabulary, args.layers, args.mix, devices.places(args.use_gpu)[0],
+    vocabulary = args.vocab_path and Vocabulary(args.vocab_path)
+    embedder = Embedder(args.checkpoint, vocabulary or None, args.layers, args.mix, devices.places(args.use_gpu)[0],
                         args.batch_tokens, args.max_sentence_length)
-    cut = Segmenter(vocabulary).cut if args.raw else lambda text: text.split()
+    cut = Segmenter(embedder.vocabulary).cut if args.raw else lambda text: text.split()
     start, number, tokens = clock.now(), 0, 0
     progress = Progress('embedding', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')
     writer = WRITERS[os.path.splitext(args.output)[1]]

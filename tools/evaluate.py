@@ -9,7 +9,7 @@ import bilm
 from elmo import checkpoint, devices, flags
 from elmo.evaluator import Evaluator
 from elmo.files import replacing
-from elmo.text import InputError, Vocabulary, list_files
+from elmo.text import InputError, list_files
 from reader import BucketedReader
 
 
@@ -31,8 +31,8 @@ def parse_args():
 def main():
     args = parse_args()
     places = devices.places_of_one_process(args.use_gpu)
-    vocabulary = Vocabulary(args.vocab_path)
     path = checkpoint.find(args.checkpoint)
+    vocabulary = checkpoint.vocabulary_of(path, args.vocab_path)
     config = checkpoint.read_config(path, vocabulary)
     reader = BucketedReader(list_files(args.test_path), vocabulary, args.batch_tokens * len(places), len(places),
                             max_length=args.max_sentence_length, shuffle=False)

@@ -70,8 +70,8 @@ def parse_args():
 
 def main():
     args = parse_args()
-    embedder = Embedder(args.checkpoint, Vocabulary(args.vocab_path), args.layers,
-                        place=devices.places(args.use_gpu)[0])
+    vocabulary = args.vocab_path and Vocabulary(args.vocab_path)
+    embedder = Embedder(args.checkpoint, vocabulary or None, args.layers, place=devices.places(args.use_gpu)[0])
     paths = list_files(args.text)
     progress = Progress('reading', sum(map(os.path.getsize, paths)), 'bytes')
 
