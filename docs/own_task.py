@@ -1,12 +1,12 @@
 # -*- coding: utf-8 -*-
-"""What ELMo gains in a task of one's own: python docs/own_task.py [CHECKPOINT] [VOCABULARY]"""
+"""What ELMo gains in a task of one's own: python docs/own_task.py [CHECKPOINT or NAME] [VOCABULARY]"""
 from __future__ import division, print_function, unicode_literals
 import io
 import os
 import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)  # where elmo/ and bilm.py are
-from elmo import Segmenter, Vocabulary, to_lod  # before fluid
+from elmo import Segmenter, Vocabulary, checkpoint, to_lod  # before fluid
 import numpy as np
 import paddle
 import paddle.fluid as fluid
@@ -14,13 +14,12 @@ from bilm import PUBLISHED_CONFIG, data, elmo_encoder, emb, init_pretraining_par
 if hasattr(paddle, 'enable_static'):  # fluid 2
     paddle.enable_static()
 
-# 1. A checkpoint: the best one of `sh run.sh`, or the published one, without bilm.json; and its vocabulary.
-checkpoint = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, 'checkpoints')
-if os.path.exists(os.path.join(checkpoint, 'best')):
-    checkpoint = os.path.join(checkpoint, open(os.path.join(checkpoint, 'best')).read().strip())
-vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else os.path.join(ROOT, 'data', 'vocabulary_min5k.txt'))
-config = read_config(checkpoint) if os.path.exists(os.path.join(checkpoint, 'bilm.json')) else PUBLISHED_CONFIG
-assert config['vocab_size'] == len(vocabulary), checkpoint + ': no checkpoint of this vocabulary'
+# 1. A checkpoint: a released model, which has its vocabulary; the best one of `sh run.sh`; the one without bilm.json.
+elmo_dir = checkpoint.find(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, 'checkpoints'))
+own, ours = os.path.join(elmo_dir, 'vocabulary.txt'), os.path.join(ROOT, 'data', 'vocabulary_min5k.txt')
+vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else own if os.path.exists(own) else ours)
+config = read_config(elmo_dir) if os.path.exists(os.path.join(elmo_dir, 'bilm.json')) else PUBLISHED_CONFIG
+assert config['vocab_size'] == len(vocabulary), elmo_dir + ': no checkpoint of this vocabulary'
 
 # 4. Cut text into words of the vocabulary, and turn these into ids, without <S> and </S>.
 reviews = [line.split('\t') for line in io.open(os.path.join(ROOT, 'data', 'reviews.tsv'), encoding='utf-8')]
@@ -48,7 +47,7 @@ def accuracies(with_elmo, seed):  # percent right of the half of the reviews tha
         exe = fluid.Executor(fluid.CPUPlace())  # on a GPU: fluid.CUDAPlace(0)
         exe.run(startup)
         if with_elmo:  # 3. Load after the startup program has run.
-            init_pretraining_params(exe, checkpoint, main, config=config)
+            init_pretraining_params(exe, elmo_dir, main, config=config)
         for step in range(200):
             exe.run(main, feed(random.choice(halves[0], 20)))
         answers = [exe.run(test, feed(half), [scores])[0].argmax(axis=1) for half in halves]

@@ -23,18 +23,20 @@ option() {
 }
 
 case " $* " in *' -h '* | *' --help '*) exec "$PYTHON" "$here/train.py" --help ;; esac
-released=elmo_zh_small
+pretrain=no
 if [ "${1-}" = pretrain ]; then
-    released=
+    pretrain=yes
     shift
 fi
 elmo=$(option elmo_checkpoint "$@")
 elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
-packed=${ELMO_MODELS:-$root/models}/$released
-if [ -z "$elmo$vocabulary" ] && [ -n "$released" ] && [ -e "$packed/model.json" ]; then
-    elmo=$packed
-    vocabulary=$packed/vocabulary.txt
+released=${ELMO_MODELS:-$root/models}
+if [ -z "$elmo$vocabulary" ] && [ "$pretrain" = no ] && [ -e "$released/elmo_zh_small/model.json" ]; then
+    elmo=elmo_zh_small
+fi
+if [ -n "$elmo" ] && [ -z "$vocabulary" ] && [ -e "$released/$elmo/vocabulary.txt" ]; then
+    vocabulary=$released/$elmo/vocabulary.txt
 fi
 
 if [ -d "$root/data/pku" ] || run_part sh "$root/data/download.sh"; then

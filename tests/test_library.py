@@ -14,7 +14,7 @@ import pytest
 from project import ROOT
 from helpers import parameters, run, run_command, write_lines
 
-DIRECTORIES = {'tools', 'data', 'benchmark', 'lac_finetune'}
+DIRECTORIES = {'tools', 'data', 'benchmark', 'lac_finetune', 'models'}
 OURS = {os.path.basename(path)[:-3] for directory in DIRECTORIES | {''}
         for path in glob.glob(os.path.join(ROOT, directory, '*.py'))} | DIRECTORIES | {'elmo'}
 
@@ -30,7 +30,8 @@ def imported(path):
 @pytest.mark.parametrize('pattern, allowed', [
     ('bilm.py', set()), ('elmo/*.py', {'elmo', 'bilm'}), ('reader.py', {'elmo'}), ('args.py', {'elmo'}),
     ('train.py', {'elmo', 'bilm', 'reader', 'args'}), ('tools/*.py', {'elmo', 'bilm', 'reader', 'project'}),
-    ('lac_finetune/*.py', {'elmo', 'bilm', 'lac_finetune', 'project'})])
+    ('lac_finetune/*.py', {'elmo', 'bilm', 'lac_finetune', 'project'}),
+    ('models/*.py', {'elmo', 'bilm', 'lac_finetune', 'project'})])
 def test_imports_go_one_way(pattern, allowed):
     for path in glob.glob(os.path.join(ROOT, pattern)):
         assert imported(path) & OURS <= allowed, path

@@ -11,7 +11,7 @@ import re
 from project import ROOT
 
 ERRORS = {'InputError', 'SaveError', 'CheckpointError', 'ValueError', 'ArgumentTypeError', 'error', 'fail', '_end'}
-DIRECTORIES = ('', 'elmo', 'tools', 'data', 'lac_finetune')
+DIRECTORIES = ('', 'elmo', 'tools', 'data', 'lac_finetune', 'models')
 WITHIN = {'unknown version', 'num_labels', 'file', 'strerror', 'another run', 'a label', 'a bare tag', 'none', 'sizes',
           '"…" has white space in it', 'Error Message Summary:', 'all trainers are through', 'stopped by trainer 0',
           'PADDLE_CURRENT_ENDPOINT', 'pserver', 'local',

@@ -1,0 +1,187 @@
+# -*- coding: utf-8 -*-
+"""What makes the released models: models/text.py on a tiny archive, models/make.sh, and who takes the models, with a
+stand-in for Python.
+"""
+from __future__ import absolute_import, division, print_function, unicode_literals
+
+import io
+import os
+import shutil
+import sys
+import tarfile
+
+import pytest
+
+from project import ROOT
+from helpers import run_command, write_lines
+
+# It notes what it is to run, and makes what that would make. At $STOP it fails.
+PYTHON = '''#!/bin/sh
+case "$*" in *cuda=*) echo cuda=False; exit ;; '- '*) exit ;; esac
+echo "$*" >>"$LOG"
+stop=no
+case "$*" in *"$STOP"*) stop=yes ;; esac
+[ -n "$STOP" ] || stop=no
+previous=
+for word; do
+    case $previous in --output | --save_dir) mkdir -p "$word"; last=$word ;; esac
+    previous=$word
+done
+case "$*" in *lac_finetune/train.py*) mkdir -p "$last.resume"; [ $stop = yes ] || rm -r "$last.resume" ;; esac
+[ $stop = no ]
+'''
+FILES = ['models/make.sh', 'lac_finetune/run.sh', 'scripts/find_python.sh', 'data/download.sh']
+
+
+class Machine(object):
+    """A copy of the scripts with the stand-in."""
+
+    def __init__(self, directory):
+        self.root, self.log = directory.join('root'), directory.join('log')
+        for name in FILES:
+            self.root.join(name).dirpath().ensure(dir=True)
+            shutil.copy(os.path.join(ROOT, name), str(self.root.join(name)))
+        shutil.copytree(os.path.join(ROOT, 'requirements'), str(self.root.join('requirements')))
+        self.root.ensure('data', 'pku', 'lac', dir=True)
+        self.root.join('data', 'pku', 'lac', 'train.tsv').write('')
+        self.root.join('python').write(PYTHON)
+        self.root.join('python').chmod(0o755)
+        self.output = directory.join('out')
+
+    def run(self, script, *args, **environment):
+        """Runs a script: (exit code, what it ran, text on stderr)."""
+        self.log.write('')
+        environment = dict(dict(os.environ, LC_ALL='C.UTF-8', PYTHON=str(self.root.join('python')), STOP='',
+                                LOG=str(self.log), OUTPUT=str(self.output)), **environment)
+        environment.pop('ELMO_MODELS', None)
+        code, _, errors = run_command(['sh', str(self.root.join(script))] + list(args), env=environment)
+        return code, self.log.read().replace(str(self.root) + '/', '').splitlines(), errors
+
+
+@pytest.fixture
+def machine(tmpdir):
+    return Machine(tmpdir)
+
+
+def programs(lines):
+    return [line.split()[0] for line in lines]
+
+
+STEPS = ['models/text.py', 'train.py', 'models/pack.py', 'lac_finetune/train.py', 'models/pack.py']
+
+
+def test_the_steps_of_a_release(machine):
+    code, lines, errors = machine.run('models/make.sh', 'zh-text.tar.xz')
+    assert (code, programs(lines)) == (0, STEPS), errors
+    out = str(machine.output)
+    assert lines[0] == 'models/text.py zh-text.tar.xz --output %s/text' % out
+    assert lines[1] == (
+        'train.py --train_path {0}/text/train/* --test_path {0}/text/dev --vocab_path {0}/text/vocabulary.txt '
+        '--embed_size 192 --hidden_size 768 --n_negative_samples_batch 4096 --batch_size 128 --optim adam '
+        '--learning_rate 0.004 --linear_decay True --max_epoch 2 --save_minutes 10 --dev_interval 1000 '
+        '--save_interval 100000 --save_dir {0}/elmo --resume'.format(out))
+    assert lines[2] == 'models/pack.py {0}/elmo elmo_zh_small --vocab_path {0}/text/vocabulary.txt'.format(out)
+    assert '--elmo_checkpoint elmo_zh_small --save_dir %s/lac --resume' % out in lines[3]
+    assert lines[4] == 'models/pack.py %s/lac lac_pku --elmo elmo_zh_small' % out
+    code, lines, _ = machine.run('models/make.sh', 'zh-text.tar.xz')
+    assert (code, lines) == (0, [])
+
+
+@pytest.mark.parametrize('stop, again', [
+    ('models/text.py', STEPS[1:]), ('/elmo --resume', STEPS[1:]), ('elmo elmo_zh_small', STEPS[1:]),
+    ('/lac --resume', STEPS[3:]), ('lac lac_pku', STEPS[4:])])
+def test_a_release_goes_on_where_it_stopped(machine, stop, again):
+    """The stand-in leaves a directory where it stops, as train.py does; the true text.py leaves none."""
+    code, lines, _ = machine.run('models/make.sh', 'zh-text.tar.xz', STOP=stop)
+    assert code != 0 and stop in lines[-1]
+    code, lines, errors = machine.run('models/make.sh', 'zh-text.tar.xz')
+    assert (code, programs(lines)) == (0, again), errors
+
+
+def test_a_release_wants_an_archive(machine):
+    code, lines, errors = machine.run('models/make.sh')
+    assert (code, lines, errors) == (2, [], 'make.sh: error: give the archive of the text alone: sh models/make.sh '
+                                            'zh-text.tar.xz\n')
+
+
+@pytest.mark.parametrize('args, is_there, elmo, vocabulary', [
+    ([], True, 'elmo_zh_small', 'models/elmo_zh_small/vocabulary.txt'),
+    ([], False, None, 'data/pku/vocabulary.txt'),
+    (['pretrain'], True, None, 'data/pku/vocabulary.txt'),
+    (['--vocab_path', 'words.txt'], True, None, 'words.txt'),
+    (['--elmo_checkpoint', 'mine'], True, 'mine', 'data/pku/vocabulary.txt'),
+    (['--elmo_checkpoint=mine', '--vocab_path=words.txt'], True, 'mine', 'words.txt'),
+    (['--elmo_checkpoint', 'elmo_zh_small'], True, 'elmo_zh_small', 'models/elmo_zh_small/vocabulary.txt')])
+def test_the_example_takes_the_released_elmo(machine, args, is_there, elmo, vocabulary):
+    if is_there:
+        machine.root.ensure('models', 'elmo_zh_small', 'model.json')
+        machine.root.ensure('models', 'elmo_zh_small', 'vocabulary.txt')
+    code, lines, errors = machine.run('lac_finetune/run.sh', *(args + ['--max_epoch', '2']))
+    assert code == 0, errors
+    pretrained = [] if elmo else ['data/prepare.py', 'train.py']
+    assert programs(lines) == pretrained + 2 * ['lac_finetune/train.py']
+    for line in lines[-2:]:
+        assert ' --elmo_checkpoint %s --use_elmo ' % (elmo or 'lac_finetune/output/elmo') in line
+        assert ' --vocab_path %s ' % vocabulary in line and ' --max_epoch 2 ' in line and 'pretrain ' not in line
+
+
+def add(archive, name, lines):
+    content = '\n'.join(lines).encode('utf-8')
+    member = tarfile.TarInfo(str(name))
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def texts(tmpdir):
+    """An archive and the directory of PKU, each as small as shows what is done with it."""
+    lac = tmpdir.mkdir('pku').mkdir('lac')
+    # 中国人 crosses the border 中国|人 in 3 of 4 places, 人民 in none; 的 is a word.
+    tagged = ['中国 人\tns n'] * 3 + ['中国人\tn', '人民 的\tn u'] + ['%s\tn' % '人民'] * 195
+    write_lines(lac.join('train.tsv'), tagged)
+    write_lines(tmpdir.join('pku', 'vocabulary.txt'),
+                ['<S>', '</S>', '<UNK>', '人民', '中国人', '中国', '人', '的', '从不'])
+    with tarfile.open(str(tmpdir.join('zh.tar.xz.gz')), 'w:gz') as archive:
+        add(archive, 'zh/train-wiki-000.txt', ['Hello World 的 人民 。 中国 人 。'] * 20 + ['中 国 龙'] * 19)
+        add(archive, 'zh/train-wiki-001.txt', ['龙 。'])
+        add(archive, 'zh/heldout-wiki-000.txt', ['中国 人 的 Hello World'])
+        add(archive, 'zh/README', ['not a text'])
+    return tmpdir
+
+
+def make_text(directory, *more):
+    return run_command([sys.executable, os.path.join(ROOT, 'models', 'text.py'), str(directory.join('zh.tar.xz.gz')),
+                        '--pku', str(directory.join('pku')), '--output', str(directory.join('text'))] + list(more),
+                       env=dict(os.environ, LC_ALL='C.UTF-8'))
+
+
+def lines_of(path):
+    with io.open(str(path), encoding='utf-8') as handle:
+        return handle.read().splitlines()
+
+
+def test_the_text_of_a_release(texts):
+    code, output, errors = make_text(texts)
+    assert code == 0, errors
+    assert '1 of 6 words cross borders\n0 of 5 words cross borders\n' in output
+    train = [line for name in sorted(os.listdir(str(texts.join('text', 'train'))))
+             for line in lines_of(texts.join('text', 'train', name))]
+    wiki = ['Hello World 的 人民 。', '中国 人 。']
+    expected = {wiki[0]: 20, wiki[1]: 20, '中国 龙': 19, '龙 。': 1, '中国 人': 4, '人民 的': 1, '人民': 193}
+    assert {line: train.count(line) for line in train} == expected
+    assert lines_of(texts.join('text', 'dev', 'sentence_file_00000.txt')) == ['人民', '人民']  # sentences 100 and 200
+    assert lines_of(texts.join('text', 'heldout', 'wiki.txt')) == ['中国 人 的 Hello World']
+    # 人民 20 + 1 + 193, 中国 20 + 19 + 4, 。 20 + 20 + 1, 人 20 + 4, 的 20 + 1, then 20 each; 从不 never.
+    assert lines_of(texts.join('text', 'vocabulary.txt')) == [
+        '<S>', '</S>', '<UNK>', '人民', '中国', '。', '人', '的', 'Hello', 'World', '龙', '从不']
+
+
+def test_another_archive_is_refused(texts):
+    with tarfile.open(str(texts.join('zh.tar.xz.gz')), 'w:gz') as archive:
+        add(archive, 'zh/train-wiki-000.txt', ['人民'])
+    code, _, errors = make_text(texts)
+    assert (code, errors.count('\n')) == (2, 1) and 'has no train-PART-000.txt or no heldout-PART-000.txt' in errors
+    texts.join('zh.tar.xz.gz').write('none')
+    code, _, errors = make_text(texts)
+    assert (code, errors.count('\n')) == (2, 1) and 'zh.tar.xz.gz: ' in errors
+    assert not texts.join('text').exists()
