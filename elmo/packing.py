@@ -25,7 +25,7 @@ _ENTRY = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.]*\.npy$')  # never outside the di
 
 
 def round_mantissa(array, bits):
-    """The nearest float32 with so many bits of mantissa, from 0 to 23; of two as near the one whose last bit is 0.
+    """The nearest float32 with so many bits of mantissa, from 1 to 23; of two as near the one whose last bit is 0.
 
     InputError if a number is not finite, or would not be.
     """

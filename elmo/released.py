@@ -30,7 +30,8 @@ ELMO, TAGGER = 'elmo', 'tagger'
 TEXTS = {ELMO: ('bilm.json', 'vocabulary.txt'), TAGGER: ('settings.json', 'tags.txt')}
 DIGITS = 12  # of a digest, in the name of a directory
 SCHEMA = {  # of model.json
-    'kind': lambda value: '' if value in TEXTS else 'neither elmo nor tagger', 'mantissa_bits': schema.whole(0, 23),
+    'kind': lambda value: '' if value in (ELMO, TAGGER) else 'neither elmo nor tagger',
+    'mantissa_bits': schema.whole(1, packing.MANTISSA),
     'elmo': schema.or_null({'name': schema.text(100), 'sha256': schema.text(64)})}
 
 
@@ -77,8 +78,9 @@ def find_model(name, kind=None):
     if not packed:
         raise InputError(unknown(name))
     model = read_description(packed)
-    if kind not in (None, model['kind']):
-        raise InputError('%s: is a released %s, and what is wanted is a released %s' % (name, model['kind'], kind))
+    found = model['kind']
+    if kind not in (None, found):
+        raise InputError('%s: is a released %s, and what is wanted is a released %s' % (name, found, kind))
     label = '%s-%s' % (os.path.basename(os.path.abspath(packed)), manifest.digest(packed)[:DIGITS])
     places = [os.path.join(os.path.dirname(os.path.abspath(packed)), '.unpacked'), _cache()]
     for place in places:
@@ -161,11 +163,11 @@ def _write_parameters(packed, model, target):
 
 def elmo_of(packed, model):
     """The unpacked ELMo that a tagger was trained with, which is released beside it; InputError if it is another."""
-    wanted = model['elmo']
-    elmo = find_model(os.path.join(os.path.dirname(os.path.abspath(packed)), wanted['name']), ELMO)
-    if manifest.digest(elmo) != wanted['sha256']:
+    name, sha256 = model['elmo']['name'], model['elmo']['sha256']
+    elmo = find_model(os.path.join(os.path.dirname(os.path.abspath(packed)), name), ELMO)
+    if manifest.digest(elmo) != sha256:
         raise InputError('%s: was trained with another %s than that beside it; take the two of one release'
-                         % (packed, wanted['name']))
+                         % (packed, name))
     return elmo
 
 

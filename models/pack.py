@@ -91,7 +91,7 @@ def parse_args():
     parser.add_argument('name', help='of the released model: letters, digits and _')
     parser.add_argument('--vocab_path', metavar='FILE', default='', help='vocabulary of the checkpoint')
     parser.add_argument('--elmo', metavar='NAME', default='', help='the released ELMo that the tagger was trained with')
-    parser.add_argument('--mantissa_bits', type=cli.number(int, low=0, high=packing.MANTISSA), default=6,
+    parser.add_argument('--mantissa_bits', type=cli.number(int, low=1, high=packing.MANTISSA), default=6,
                         help='bits of mantissa that are kept of each number; 23: all')
     args = parser.parse_args()
     if bool(args.vocab_path) == bool(args.elmo):
