@@ -313,6 +313,7 @@ def test_a_tagger_of_another_elmo_is_refused(models, task, capsys):
     models.pack_elmo()
     changed[0, 0] *= 2
     write_parameter(str(task.join('model', 'network', 'lstmp_0.w_1')), changed)
+    task.join('model', 'manifest.json').remove()
     manifest.write(str(task.join('model')))
     assert 'its ELMo is not the released elmo_tiny' in refused(capsys, models.pack_tagger)
 
