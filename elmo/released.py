@@ -37,8 +37,12 @@ SCHEMA = {  # of model.json
 
 def directory():
     """The directory of the packed models: that in ELMO_MODELS, or models/ of the project."""
-    found = os.environ.get(str('ELMO_MODELS')) or os.path.join(ROOT, 'models')
-    return found.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(found, bytes) else found
+    return _text(os.environ.get('ELMO_MODELS') or os.path.join(ROOT, str('models')))
+
+
+def _text(path):
+    """A path as text. In Python 2 those of the environment are bytes."""
+    return path.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(path, bytes) else path
 
 
 def names():
@@ -105,7 +109,7 @@ def read_description(packed):
 
 def _cache():
     """The directory in the user's cache."""
-    return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'elmo_fluid')
+    return os.path.join(_text(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser(str('~/.cache'))), 'elmo_fluid')
 
 
 def _first_writable(places):
