@@ -90,13 +90,13 @@ class Task(object):
         return 100 * np.mean(found == self.labels[test, 0])
 
 
-def make_task(path, checkpoint, vocabulary):
-    """The Task of a file of texts, with the layers of an ELMo."""
+def make_task(path, embedder):
+    """The Task of a file of texts, with the layers of an Embedder of 'all'."""
     labels, texts = read_texts(path)
-    segmenter = Segmenter(vocabulary)
+    segmenter = Segmenter(embedder.vocabulary)
     words = [segmenter.cut(text) for text in texts]
-    layers = np.array([averages(vectors) for vectors in Embedder(checkpoint, vocabulary, 'all')(words)])
-    return Task(labels, [vocabulary.ids(text) for text in words], layers, len(vocabulary))
+    layers = np.array([averages(vectors) for vectors in embedder(words)])
+    return Task(labels, [embedder.vocabulary.ids(text) for text in words], layers, len(embedder.vocabulary))
 
 
 def main():
@@ -106,7 +106,8 @@ def main():
                         help='lines 0<TAB>text or 1<TAB>text')
     gains.add_flags(parser, list(gains.VARIANTS))
     args = parser.parse_args()
-    task = make_task(args.data, args.checkpoint, Vocabulary(args.vocab_path))
+    vocabulary = Vocabulary(args.vocab_path) if args.vocab_path else None
+    task = make_task(args.data, Embedder(args.checkpoint, vocabulary, 'all'))
     layers = {'without': 0, 'layer0': 1, 'all': task.layers.shape[1]}
     print(gains.head('texts', args.variants))
     print(gains.row(len(task.ids), [[task.accuracy(layers[variant], seed) for seed in args.seeds]

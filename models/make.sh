@@ -21,12 +21,21 @@ mkdir -p "$output" "$ELMO_MODELS"
 [ -d "$output/text" ] || run_part "$PYTHON" "$here/text.py" "$1" --output "$output/text"
 
 vocabulary=$output/text/vocabulary.txt
+
+# pretrain NAME PART [option]...: trains on $output/text/PART to $output/NAME
+pretrain() {
+    name=$1
+    part=$2
+    shift 2
+    run_part "$PYTHON" "$root/train.py" --train_path "$output/text/$part/*" --test_path "$output/text/dev" \
+        --vocab_path "$vocabulary" --n_negative_samples_batch 4096 --batch_size 128 --optim adam --linear_decay True \
+        --save_minutes 10 --dev_interval 1000 --save_dir "$output/$name" --resume "$@"
+}
+
 if [ ! -e "$output/elmo.done" ]; then
-    run_part "$PYTHON" "$root/train.py" --train_path "$output/text/train/*" --test_path "$output/text/dev" \
-        --vocab_path "$vocabulary" --embed_size 192 --hidden_size 768 --n_negative_samples_batch 4096 \
-        --batch_size 128 --optim adam --learning_rate 0.004 --linear_decay True --max_epoch 2 --save_minutes 10 \
-        --dev_interval 1000 --save_interval 100000 --save_dir "$output/elmo" --resume
-    run_part "$PYTHON" "$here/pack.py" "$output/elmo" elmo_zh_small --vocab_path "$vocabulary"
+    pretrain elmo train --embed_size 192 --hidden_size 768 --learning_rate 0.004 --max_epoch 2
+    pretrain adapted adapt --init_from "$output/elmo" --learning_rate 0.002 --max_epoch 3
+    run_part "$PYTHON" "$here/pack.py" "$output/adapted" elmo_zh_small --vocab_path "$vocabulary"
     : >"$output/elmo.done"
 fi
 if [ ! -e "$output/lac.done" ]; then

@@ -4,6 +4,7 @@
 
     OUTPUT/vocabulary.txt        PKU's words, and what else the text has often, the most frequent first
     OUTPUT/train/                all sentences, shuffled: train.py shuffles within a file, and each source is one kind
+    OUTPUT/adapt/                PKU's sentences, and about as many others, for the end of the training
     OUTPUT/dev/                  every 100th sentence of PKU's training days
     OUTPUT/heldout/PART.txt      the sentences of PART that zh-text holds out
 
@@ -132,13 +133,17 @@ def build(archive, pku, directory):
         print('%d of %d words cross borders' % (before - len(words), before))
     texts = read_archive(archive)
     days = [''.join(sentence) for sentence in gold]
-    train = [sentence for part in sorted(texts['train']) for sentence in texts['train'][part]]
-    train += [sentence for number, sentence in enumerate(days, 1) if number % DEV_EVERY]
+    general = [sentence for part in sorted(texts['train']) for sentence in texts['train'][part]]
+    news = [sentence for number, sentence in enumerate(days, 1) if number % DEV_EVERY]
+    train = general + news
     words = choose_words(words, train)
     write_lines(os.path.join(directory, 'vocabulary.txt'), list(RESERVED) + words)
     lines = cut(train, words, 'train')
     order = np.random.RandomState(1).permutation(len(lines))
     write_shards(os.path.join(directory, 'train'), (lines[index] for index in order))
+    every = max(1, len(general) // len(news))
+    write_shards(os.path.join(directory, 'adapt'),
+                 (lines[index] for index in order if index >= len(general) or index % every == 0))
     write_shards(os.path.join(directory, 'dev'), cut(days[DEV_EVERY - 1::DEV_EVERY], words, 'dev'))
     os.mkdir(os.path.join(directory, 'heldout'))
     for part, sentences in sorted(texts['heldout'].items()):

@@ -17,7 +17,7 @@ from helpers import make_checkpoint, refused, run, write_lines
 import bilm
 from benchmark import gains, lac_gain, perplexity, reviews, ud
 from bilm import ops
-from elmo import checkpoint, to_lod
+from elmo import Embedder, checkpoint, to_lod
 from elmo.text import Vocabulary
 from lac_finetune.reader import Units, read_tagged
 from tools import evaluate
@@ -128,7 +128,7 @@ def texts(tmpdir):
 def test_the_averages_of_reviews_are_those_of_the_network(texts):
     """Of docs/own_task.py: the average of the mix of normalised layers, here with equal shares."""
     vocabulary, path = Vocabulary(str(texts.join('vocabulary.txt'))), str(texts.join('elmo'))
-    task = reviews.make_task(str(texts.join('texts.tsv')), path, vocabulary)
+    task = reviews.make_task(str(texts.join('texts.tsv')), Embedder(path, vocabulary, 'all'))
     main, startup, exe = fluid.Program(), fluid.Program(), fluid.Executor(fluid.CPUPlace())
     config = bilm.read_config(path)
     with fluid.program_guard(main, startup), fluid.unique_name.guard(), fluid.scope_guard(fluid.Scope()):

@@ -67,7 +67,7 @@ def programs(lines):
     return [line.split()[0] for line in lines]
 
 
-STEPS = ['models/text.py', 'train.py', 'models/pack.py', 'lac_finetune/train.py', 'models/pack.py']
+STEPS = ['models/text.py', 'train.py', 'train.py', 'models/pack.py', 'lac_finetune/train.py', 'models/pack.py']
 
 
 def test_the_steps_of_a_release(machine):
@@ -75,21 +75,23 @@ def test_the_steps_of_a_release(machine):
     assert (code, programs(lines)) == (0, STEPS), errors
     out = str(machine.output)
     assert lines[0] == 'models/text.py zh-text.tar.xz --output %s/text' % out
-    assert lines[1] == (
-        'train.py --train_path {0}/text/train/* --test_path {0}/text/dev --vocab_path {0}/text/vocabulary.txt '
-        '--embed_size 192 --hidden_size 768 --n_negative_samples_batch 4096 --batch_size 128 --optim adam '
-        '--learning_rate 0.004 --linear_decay True --max_epoch 2 --save_minutes 10 --dev_interval 1000 '
-        '--save_interval 100000 --save_dir {0}/elmo --resume'.format(out))
-    assert lines[2] == 'models/pack.py {0}/elmo elmo_zh_small --vocab_path {0}/text/vocabulary.txt'.format(out)
-    assert '--elmo_checkpoint elmo_zh_small --save_dir %s/lac --resume' % out in lines[3]
-    assert lines[4] == 'models/pack.py %s/lac lac_pku --elmo elmo_zh_small' % out
+    for line, name, part, more in (
+            (lines[1], 'elmo', 'train', '--embed_size 192 --hidden_size 768 --learning_rate 0.004 --max_epoch 2'),
+            (lines[2], 'adapted', 'adapt', '--init_from %s/elmo --learning_rate 0.002 --max_epoch 3' % out)):
+        assert line == (
+            'train.py --train_path {0}/text/{1}/* --test_path {0}/text/dev --vocab_path {0}/text/vocabulary.txt '
+            '--n_negative_samples_batch 4096 --batch_size 128 --optim adam --linear_decay True '
+            '--save_minutes 10 --dev_interval 1000 --save_dir {0}/{2} --resume {3}'.format(out, part, name, more))
+    assert lines[3] == 'models/pack.py {0}/adapted elmo_zh_small --vocab_path {0}/text/vocabulary.txt'.format(out)
+    assert '--elmo_checkpoint elmo_zh_small --save_dir %s/lac --resume' % out in lines[4]
+    assert lines[5] == 'models/pack.py %s/lac lac_pku --elmo elmo_zh_small' % out
     code, lines, _ = machine.run('models/make.sh', 'zh-text.tar.xz')
     assert (code, lines) == (0, [])
 
 
 @pytest.mark.parametrize('stop, again', [
-    ('models/text.py', STEPS[1:]), ('/elmo --resume', STEPS[1:]), ('elmo elmo_zh_small', STEPS[1:]),
-    ('/lac --resume', STEPS[3:]), ('lac lac_pku', STEPS[4:])])
+    ('models/text.py', STEPS[1:]), ('/elmo --resume', STEPS[1:]), ('/adapted --resume', STEPS[1:]),
+    ('adapted elmo_zh_small', STEPS[1:]), ('/lac --resume', STEPS[4:]), ('lac lac_pku', STEPS[5:])])
 def test_a_release_goes_on_where_it_stopped(machine, stop, again):
     """The stand-in leaves a directory where it stops, as train.py does; the true text.py leaves none."""
     code, lines, _ = machine.run('models/make.sh', 'zh-text.tar.xz', STOP=stop)
@@ -142,6 +144,7 @@ def texts(tmpdir):
     write_lines(tmpdir.join('pku', 'vocabulary.txt'),
                 ['<S>', '</S>', '<UNK>', '人民', '中国人', '中国', '人', '的', '从不'])
     with tarfile.open(str(tmpdir.join('zh.tar.xz.gz')), 'w:gz') as archive:
+        add(archive, 'zh/train-news-000.txt', ['人民 。'] * 400)
         add(archive, 'zh/train-wiki-000.txt', ['Hello World 的 人民 。 中国 人 。'] * 20 + ['中 国 龙'] * 19)
         add(archive, 'zh/train-wiki-001.txt', ['龙 。'])
         add(archive, 'zh/heldout-wiki-000.txt', ['中国 人 的 Hello World'])
@@ -164,16 +167,18 @@ def test_the_text_of_a_release(texts):
     code, output, errors = make_text(texts)
     assert code == 0, errors
     assert '1 of 6 words cross borders\n0 of 5 words cross borders\n' in output
-    train = [line for name in sorted(os.listdir(str(texts.join('text', 'train'))))
-             for line in lines_of(texts.join('text', 'train', name))]
+    train, adapt = [lines_of(texts.join('text', part, 'sentence_file_00000.txt')) for part in ('train', 'adapt')]
     wiki = ['Hello World 的 人民 。', '中国 人 。']
-    expected = {wiki[0]: 20, wiki[1]: 20, '中国 龙': 19, '龙 。': 1, '中国 人': 4, '人民 的': 1, '人民': 193}
+    expected = {'人民 。': 400, wiki[0]: 20, wiki[1]: 20, '中国 龙': 19, '龙 。': 1, '中国 人': 4, '人民 的': 1, '人民': 193}
     assert {line: train.count(line) for line in train} == expected
+    # All 198 sentences of PKU, and of the 460 others each second one, as 460 are 2 times 198 and more.
+    assert {line: adapt.count(line) for line in adapt} == {
+        '人民 。': 200, wiki[0]: 20, '中国 龙': 10, '中国 人': 4, '人民 的': 1, '人民': 193}
     assert lines_of(texts.join('text', 'dev', 'sentence_file_00000.txt')) == ['人民', '人民']  # sentences 100 and 200
     assert lines_of(texts.join('text', 'heldout', 'wiki.txt')) == ['中国 人 的 Hello World']
-    # 人民 20 + 1 + 193, 中国 20 + 19 + 4, 。 20 + 20 + 1, 人 20 + 4, 的 20 + 1, then 20 each; 从不 never.
+    # 人民 400 + 20 + 1 + 193, 。 400 + 20 + 20 + 1, 中国 20 + 19 + 4, 人 20 + 4, 的 20 + 1, then 20 each; 从不 never.
     assert lines_of(texts.join('text', 'vocabulary.txt')) == [
-        '<S>', '</S>', '<UNK>', '人民', '中国', '。', '人', '的', 'Hello', 'World', '龙', '从不']
+        '<S>', '</S>', '<UNK>', '人民', '。', '中国', '人', '的', 'Hello', 'World', '龙', '从不']
 
 
 def test_another_archive_is_refused(texts):
