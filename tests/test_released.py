@@ -396,3 +396,19 @@ def test_a_description_that_pack_has_not_written(models, changed):
     path = models.directory.join('elmo_tiny', released.DESCRIPTION)
     path.write(json.dumps(dict(json.loads(path.read()), **changed)))
     assert 'model.json: no packed model: ' in unpacking_says(models)
+
+
+def test_the_models_of_this_release(tmpdir, monkeypatch):
+    """They answer as the pages say, fit in 24 MB, and each has a card."""
+    monkeypatch.setenv('ELMO_MODELS', str(tmpdir))  # so nothing is unpacked into the project
+    size = 0
+    for name in ('elmo_zh_small', 'lac_pku'):
+        packed = os.path.join(ROOT, 'models', name)
+        os.symlink(packed, str(tmpdir.join(name)))
+        assert os.path.exists(os.path.join(packed, 'README.md'))
+        size += sum(map(len, files(packed).values()))
+    assert released.names() == ['elmo_zh_small', 'lac_pku'] and size < 24e6
+    words, tags = tagger.Tagger('lac_pku').run(TEXT)
+    assert (words, tags) == (['我', '的', '弟弟', '在', '上海', '工作', '。'], ['r', 'u', 'n', 'p', 'ns', 'v', 'w'])
+    one, other = Embedder('elmo_zh_small')([['他', '花', '钱'], ['一', '束', '花']])
+    assert one.shape == other.shape == (3, 384) and abs(one[1] - other[2]).max() > 0.1  # 花 in two senses
