@@ -275,7 +275,8 @@ def vocabulary_of(path, vocab_path=''):
     """
     own = os.path.join(path, 'vocabulary.txt')
     if not vocab_path and not os.path.exists(own):
-        raise InputError('%s: has no vocabulary.txt, so its vocabulary is wanted too; give it by --vocab_path' % path)
+        raise InputError('%s: has no vocabulary.txt, so its vocabulary is wanted too; give Vocabulary(path), or '
+                         '--vocab_path' % path)
     return Vocabulary(vocab_path or own)
 
 
