@@ -13,12 +13,14 @@ import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
-from helpers import make_checkpoint, refused, run, write_lines
+from helpers import make_checkpoint, refused, run, tagger_flags, write_lines
 import bilm
-from benchmark import gains, lac_gain, perplexity, reviews, ud
+from benchmark import gains, lac_gain, perplexity, reviews, rounding, ud
 from bilm import ops
 from elmo import Embedder, checkpoint, to_lod
+from elmo.arrays import open_parameter, write_parameter
 from elmo.text import Vocabulary
+from lac_finetune import train
 from lac_finetune.reader import Units, read_tagged
 from tools import evaluate
 
@@ -177,3 +179,24 @@ def test_perplexities_are_those_of_evaluate(corpus, monkeypatch, capsys):
 def refused_perplexity(corpus, flags, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['perplexity.py', '--checkpoints', str(ROOT)] + flags + [corpus.test_path])
     return refused(capsys, perplexity.main)
+
+
+def test_what_rounding_costs(task, monkeypatch, capsys):
+    """Perplexity is that of a checkpoint rounded by numpy; each row starts from the numbers of the file."""
+    train.train(train.parse_args(tagger_flags(task)))
+    text = write_lines(task.join('text.txt'), ['我 的 弟弟 在 上海 工作 。'])
+    flags = ['--vocab_path', task.join('vocabulary.txt'), '--test_path', text, '--use_gpu', 'False']
+    lines = output_of(rounding.main, ['--checkpoint', task.join('elmo'), '--model_dir', task.join('model'), '--data',
+                                      os.path.join(ROOT, 'lac_finetune', 'data', 'test.tsv'),
+                                      '--bits', 23, 1, 23] + flags, monkeypatch, capsys)
+    rows = [line.strip('| ').split(' | ') for line in lines[2:]]
+    with io.open(str(task.join('model', 'settings.json')), encoding='utf-8') as settings:
+        assert rows[0] == rows[2] and rows[0][2] == '%.2f' % json.load(settings)['test_f1']
+    for bits, row in ((23, rows[0]), (1, rows[1])):
+        for name in bilm.parameter_shapes(bilm.read_config(str(task.join('elmo')))):
+            path = str(task.join('elmo', name))
+            mantissa, exponent = np.frexp(np.array(open_parameter(path)).astype('float64'))
+            write_parameter(path, np.ldexp(np.round(mantissa * 2 ** (bits + 1)), exponent - bits - 1).astype('float32'))
+        printed = output_of(evaluate.main, ['--checkpoint', task.join('elmo')] + flags, monkeypatch, capsys)
+        assert re.search(r'average ([\d.]+)$', printed[-1]).group(1) == row[1]
+    assert rows[0][1] != rows[1][1]
