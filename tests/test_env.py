@@ -120,9 +120,13 @@ class Machine(object):
         """Starts a script of the clone, which is killed after 30 seconds."""
         environment = {six.ensure_str(key): six.ensure_str(value)
                        for key, value in self.environment(**environment).items()}
+
+        def begin():
+            for number in (signal.SIGHUP, signal.SIGINT):  # which nohup, or a shell's background, ignores
+                signal.signal(number, signal.SIG_DFL)
+
         process = subprocess.Popen(['/bin/sh', os.path.join(self.root, name)], env=environment, cwd=self.directory,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # also under nohup
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=begin)
         kill_after(30, process)
         return process
 
