@@ -77,6 +77,7 @@ def main():
     pool = multiprocessing.pool.ThreadPool(args.jobs)
     for number, _ in enumerate(pool.imap(lambda cell: run(args, *cell), cells), 1):
         print('%d of %d runs finished' % (number, len(cells)))
+    pool.close()
 
     print(gains.head('sentences', args.variants))
     for sentences in args.sentences:
