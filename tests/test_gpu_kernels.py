@@ -28,7 +28,7 @@ COPIED = {('dropout', 'Seed'), ('sequence_slice', 'Offset'), ('sequence_slice', 
           ('sequence_unpad', 'Length'), ('conditional_block', 'Cond')}
 VAR_TYPE = fluid.core.VarDesc.VarType
 TYPES = {VAR_TYPE.FP32: 'float', VAR_TYPE.FP16: '::paddle::platform::float16', VAR_TYPE.INT64: 'int64_t',
-         VAR_TYPE.INT32: 'int', VAR_TYPE.UINT8: 'uint8_t'}
+         VAR_TYPE.INT32: 'int', VAR_TYPE.UINT8: 'uint8_t', VAR_TYPE.BOOL: 'bool'}
 
 
 def pretraining(cluster=distributed.LOCAL, **flags):
