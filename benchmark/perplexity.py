@@ -12,7 +12,6 @@ import os
 from project import cli
 import paddle.fluid as fluid
 
-import bilm
 from elmo import checkpoint, devices, flags
 from elmo.evaluator import Evaluator
 from elmo.files import read_json
@@ -30,9 +29,7 @@ def checkpoints(directory):
 
 def evaluations(path, config, vocabulary, readers, evaluator):
     """The Evaluation of a checkpoint on each of the texts that the readers read."""
-    names = checkpoint.load_parameters(fluid.Executor(evaluator.places[0]), path, evaluator.program, config, vocabulary)
-    if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
-        raise InputError('%s: has no softmax, so there is no perplexity' % path)
+    checkpoint.load_language_model(fluid.Executor(evaluator.places[0]), path, evaluator.program, config, vocabulary)
     found = []
     for reader in readers:
         evaluator.reader = reader

@@ -18,7 +18,7 @@ import paddle.fluid as fluid
 import bilm
 from benchmark import gains
 from bilm import data, ops
-from elmo import Embedder, Segmenter, Vocabulary, flags, to_lod
+from elmo import Embedder, Segmenter, flags, to_lod
 from elmo.text import InputError, read_lines
 
 
@@ -106,8 +106,7 @@ def main():
                         help='lines 0<TAB>text or 1<TAB>text')
     gains.add_flags(parser, list(gains.VARIANTS))
     args = parser.parse_args()
-    vocabulary = Vocabulary(args.vocab_path) if args.vocab_path else None
-    task = make_task(args.data, Embedder(args.checkpoint, vocabulary, 'all'))
+    task = make_task(args.data, Embedder(args.checkpoint, flags.vocabulary(args), 'all'))
     layers = {'without': 0, 'layer0': 1, 'all': task.layers.shape[1]}
     print(gains.head('texts', args.variants))
     print(gains.row(len(task.ids), [[task.accuracy(layers[variant], seed) for seed in args.seeds]

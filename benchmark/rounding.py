@@ -42,7 +42,7 @@ def language_model(args, place):
     vocabulary = checkpoint.vocabulary_of(path, args.vocab_path)
     config = checkpoint.read_config(path, vocabulary)
     evaluator = Evaluator(config, BucketedReader(list_files(args.test_path), vocabulary, 1280, shuffle=False), [place])
-    names = checkpoint.load_parameters(fluid.Executor(place), path, evaluator.program, config, vocabulary)
+    names = checkpoint.load_language_model(fluid.Executor(place), path, evaluator.program, config, vocabulary)
     parameters = Rounded(fluid.global_scope(), place, names)
 
     def perplexity(bits):

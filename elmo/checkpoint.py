@@ -329,6 +329,14 @@ def load_parameters(exe, path, program, config, vocabulary, scope=None):
     return names
 
 
+def load_language_model(exe, path, program, config, vocabulary):
+    """As load_parameters, into the current scope; InputError also if the checkpoint has no softmax."""
+    names = load_parameters(exe, path, program, config, vocabulary)
+    if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
+        raise InputError('%s: has no softmax, so there is no perplexity; name a whole checkpoint' % path)
+    return names
+
+
 def read_state(path, wanted):
     """The dict in train_state.json of a checkpoint; InputError if it is not as the schema `wanted` says."""
     manifest.check(path, ['train_state.json'])

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 from elmo.cli import BOOLEAN, number, positive_int
+from elmo.text import Vocabulary
 
 
 def checkpoint(group):
@@ -13,7 +14,13 @@ def checkpoint(group):
     vocab_path(group)
 
 
+def vocabulary(args):
+    """The Vocabulary in the file --vocab_path; None if it is not given."""
+    return Vocabulary(args.vocab_path) if args.vocab_path else None
+
+
 def vocab_path(group):
+    """Adds --vocab_path, which may be left out."""
     group.add_argument('--vocab_path', metavar='FILE', default='',
                        help='vocabulary of the checkpoint; a released model has its own')
 

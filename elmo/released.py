@@ -30,8 +30,7 @@ ELMO, TAGGER = 'elmo', 'tagger'
 TEXTS = {ELMO: ('bilm.json', 'vocabulary.txt'), TAGGER: ('settings.json', 'tags.txt')}
 DIGITS = 12  # of a digest, in the name of a directory
 SCHEMA = {  # of model.json
-    'kind': lambda value: '' if value in (ELMO, TAGGER) else 'neither elmo nor tagger',
-    'mantissa_bits': schema.whole(1, packing.MANTISSA),
+    'kind': schema.one_of(ELMO, TAGGER), 'mantissa_bits': schema.whole(1, packing.MANTISSA),
     'elmo': schema.or_null({'name': schema.text(100), 'sha256': schema.text(64)})}
 
 

@@ -23,11 +23,11 @@ from contextlib import closing
 
 import numpy as np
 
-from project import cli
+from project import ROOT, cli
 from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import InputError, read_lines
+from elmo.text import InputError, Vocabulary
 from lac_finetune.reader import read_tagged
 
 MEMBER = re.compile(r'(?:.*/)?(train|heldout)-([a-z]+)-\d+\.txt$')
@@ -127,7 +127,7 @@ def write_shards(directory, lines):
 def build(archive, pku, directory):
     """Writes all of the text to a directory; `pku` is the directory that data/pku.py makes."""
     gold = [sentence.words for sentence in read_tagged(os.path.join(pku, 'lac', 'train.tsv'))[0]]
-    words = [line.strip() for _, line, _ in read_lines(os.path.join(pku, 'vocabulary.txt'))][len(RESERVED):]
+    words = [word for word in Vocabulary(os.path.join(pku, 'vocabulary.txt')).words if word not in RESERVED]
     for _ in range(ROUNDS):
         before, words = len(words), without_crossing(words, gold)
         print('%d of %d words cross borders' % (before - len(words), before))
@@ -155,8 +155,7 @@ def build(archive, pku, directory):
 def main():
     parser = cli.ArgumentParser(__doc__.splitlines()[0], 'python models/text.py zh-text.tar.xz --output text')
     parser.add_argument('archive', help='zh-text.tar.xz')
-    parser.add_argument('--pku', default=os.path.join(cli.as_text(os.path.dirname(os.path.abspath(__file__))), '..',
-                                                      'data', 'pku'), help='the directory of sh data/download.sh')
+    parser.add_argument('--pku', default=os.path.join(ROOT, 'data', 'pku'), help='the directory of sh data/download.sh')
     parser.add_argument('--output', required=True, help='directory of the text; it must not exist')
     args = parser.parse_args()
     try:

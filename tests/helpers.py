@@ -188,6 +188,12 @@ def kill_after(seconds, process):
     return timer
 
 
+def rounded(array, bits):
+    """The same as packing.round_mantissa, by arithmetic: numpy rounds to the nearest, and halves to the even one."""
+    mantissa, exponent = np.frexp(array.astype('float64'))  # 0.5 <= mantissa < 1
+    return np.ldexp(np.round(np.ldexp(mantissa, bits + 1)), exponent - bits - 1).astype('float32')
+
+
 class Training(object):
     """train.py on several CPU replicas, or GPUs. Every wait ends after 100 seconds."""
 

@@ -13,7 +13,7 @@ import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
-from helpers import make_checkpoint, refused, run, tagger_flags, write_lines
+from helpers import make_checkpoint, refused, rounded, run, tagger_flags, write_lines
 import bilm
 from benchmark import gains, lac_gain, perplexity, reviews, rounding, ud
 from bilm import ops
@@ -195,8 +195,7 @@ def test_what_rounding_costs(task, monkeypatch, capsys):
     for bits, row in ((23, rows[0]), (1, rows[1])):
         for name in bilm.parameter_shapes(bilm.read_config(str(task.join('elmo')))):
             path = str(task.join('elmo', name))
-            mantissa, exponent = np.frexp(np.array(open_parameter(path)).astype('float64'))
-            write_parameter(path, np.ldexp(np.round(mantissa * 2 ** (bits + 1)), exponent - bits - 1).astype('float32'))
+            write_parameter(path, rounded(np.array(open_parameter(path)), bits))
         printed = output_of(evaluate.main, ['--checkpoint', task.join('elmo')] + flags, monkeypatch, capsys)
         assert re.search(r'average ([\d.]+)$', printed[-1]).group(1) == row[1]
     assert rows[0][1] != rows[1][1]

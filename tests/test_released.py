@@ -15,7 +15,7 @@ import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
-from helpers import make_checkpoint, refused, run_command, tagger_flags, write_lines
+from helpers import make_checkpoint, refused, rounded, run_command, tagger_flags, write_lines
 import bilm
 from elmo import checkpoint, manifest, packing, released
 from elmo.arrays import open_parameter, write_parameter
@@ -27,12 +27,6 @@ from tools import convert, evaluate
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 TEXT = '我的弟弟在上海工作。'
-
-
-def rounded(array, bits):
-    """The same as packing.round_mantissa, by arithmetic: numpy rounds to the nearest, and halves to the even one."""
-    mantissa, exponent = np.frexp(array.astype('float64'))  # 0.5 <= mantissa < 1
-    return np.ldexp(np.round(np.ldexp(mantissa, bits + 1)), exponent - bits - 1).astype('float32')
 
 
 def parameter(*path):

@@ -19,7 +19,7 @@ from elmo.embedder import BLOCK, LAYERS, Embedder, read_segmented
 from elmo.files import new_file, replacing
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import Vocabulary, list_inputs, read_blocks
+from elmo.text import list_inputs, read_blocks
 
 WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5_of_vectors, '.hdf5': arrays.hdf5_of_vectors}
 
@@ -54,9 +54,8 @@ def parse_args():
 def main():
     args = parse_args()
     paths = list_inputs(args.input)
-    vocabulary = args.vocab_path and Vocabulary(args.vocab_path)
-    embedder = Embedder(args.checkpoint, vocabulary or None, args.layers, args.mix, devices.places(args.use_gpu)[0],
-                        args.batch_tokens, args.max_sentence_length)
+    embedder = Embedder(args.checkpoint, flags.vocabulary(args), args.layers, args.mix,
+                        devices.places(args.use_gpu)[0], args.batch_tokens, args.max_sentence_length)
     cut = Segmenter(embedder.vocabulary).cut if args.raw else lambda text: text.split()
     start, number, tokens = clock.now(), 0, 0
     progress = Progress('embedding', None if '-' in paths else sum(map(os.path.getsize, paths)), 'bytes')

@@ -5,11 +5,10 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 from project import cli
 import paddle.fluid as fluid
 
-import bilm
 from elmo import checkpoint, devices, flags
 from elmo.evaluator import Evaluator
 from elmo.files import replacing
-from elmo.text import InputError, list_files
+from elmo.text import list_files
 from reader import BucketedReader
 
 
@@ -37,9 +36,7 @@ def main():
     reader = BucketedReader(list_files(args.test_path), vocabulary, args.batch_tokens * len(places), len(places),
                             max_length=args.max_sentence_length, shuffle=False)
     evaluator = Evaluator(config, reader, places)
-    names = checkpoint.load_parameters(fluid.Executor(places[0]), path, evaluator.program, config, vocabulary)
-    if not set(bilm.SOFTMAX_PARAMETERS) <= set(names):
-        raise InputError('%s: has no softmax, so there is no perplexity; name a whole checkpoint' % path)
+    checkpoint.load_language_model(fluid.Executor(places[0]), path, evaluator.program, config, vocabulary)
     if args.per_sentence:
         with replacing(args.per_sentence) as output:
             found = evaluator.evaluate(output)

@@ -14,7 +14,7 @@ import numpy as np
 from elmo import devices, flags
 from elmo.embedder import Embedder, read_segmented
 from elmo.progress import Progress
-from elmo.text import InputError, Vocabulary, list_files
+from elmo.text import InputError, list_files
 
 CONTEXT = 8  # words shown on each side
 
@@ -70,8 +70,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    vocabulary = args.vocab_path and Vocabulary(args.vocab_path)
-    embedder = Embedder(args.checkpoint, vocabulary or None, args.layers, place=devices.places(args.use_gpu)[0])
+    embedder = Embedder(args.checkpoint, flags.vocabulary(args), args.layers, place=devices.places(args.use_gpu)[0])
     paths = list_files(args.text)
     progress = Progress('reading', sum(map(os.path.getsize, paths)), 'bytes')
 
