@@ -11,6 +11,7 @@ Each cell of the table is a run of lac_finetune/train.py. The runs of a row and 
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import contextlib
 import io
 import itertools
 import json
@@ -74,10 +75,9 @@ def main():
     if not os.path.isdir(args.output):
         os.makedirs(args.output)
     cells = list(itertools.product(args.sentences, args.seeds, args.variants))
-    pool = multiprocessing.pool.ThreadPool(args.jobs)
-    for number, _ in enumerate(pool.imap(lambda cell: run(args, *cell), cells), 1):
-        print('%d of %d runs finished' % (number, len(cells)))
-    pool.close()
+    with contextlib.closing(multiprocessing.pool.ThreadPool(args.jobs)) as pool:
+        for number, _ in enumerate(pool.imap(lambda cell: run(args, *cell), cells), 1):
+            print('%d of %d runs finished' % (number, len(cells)))
 
     print(gains.head('sentences', args.variants))
     for sentences in args.sentences:
