@@ -10,20 +10,17 @@ Every other character is kept. Memory depends on the longest line and the number
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections
-import multiprocessing
 import os
-import signal
 from contextlib import closing
 
 from project import cli
-from elmo import signals
+from elmo import segment_pool
 from elmo.cli import number, positive_int
 from elmo.corpus import RESERVED, Shards, WordCounts, new_output, split_sentences, write_lines
 from elmo.progress import Progress
-from elmo.segment import Segmenter
 from elmo.text import InputError, Vocabulary, list_inputs, read_lines
 
-BATCH = 1 << 17  # characters that a process segments at a time
+BATCH = 1 << 17  # characters that a process cuts at a time
 
 # str.split() does not split at these, or not in every Python: Mongolian separator, zero-width characters, BOM.
 INVISIBLE = {code: ' ' for code in [0x180e, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f, 0x2060, 0xfeff]}
@@ -61,70 +58,17 @@ def refuse_reserved(tokens, place):
 
 
 def batches(lines):
-    """Groups the lines of read_documents: yields (list of documents, list of texts, bytes read)."""
+    """Groups the lines of read_documents: yields ((list of documents, bytes read), list of texts)."""
     documents, texts, size, length = [], [], 0, 0
     for document, text, read in lines:
         documents.append(document)
         texts.append(text)
         size, length = size + read, length + len(text)
         if length >= BATCH:
-            yield documents, texts, size
+            yield (documents, size), texts
             documents, texts, size, length = [], [], 0, 0
     if texts:
-        yield documents, texts, size
-
-
-segment = None  # the Segmenter of this process
-
-
-def start_worker(words, started):
-    """Initializes a process of the pool."""
-    global segment
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the main process handles Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signals.OF_SCRIPT, signal.SIG_DFL)
-    started.release()
-    segment = segment or Segmenter(words)  # a forked process has inherited it
-
-
-def segment_texts(texts):
-    """For each text the list of its sentences, each a string of tokens separated by one space."""
-    return [[' '.join(segment(sentence)) for sentence in split_sentences(text)] for text in texts]
-
-
-def wait(result, workers):
-    """The value of an AsyncResult. InputError if a worker was killed, as its result would never come."""
-    while not result.ready():
-        result.wait(1)
-        if not workers.issubset(multiprocessing.active_children()):
-            raise InputError('a process was killed, perhaps for want of memory; give fewer --processes')
-    return result.get()
-
-
-def segment_batches(lines, words, processes):
-    """Yields (documents, lists of sentences, bytes read) in the order of the input, for any number of processes."""
-    global segment
-    segment = Segmenter(words)  # made here first: without jieba, a pool would start workers for ever
-    if processes == 1:
-        for documents, texts, size in batches(lines):
-            yield documents, segment_texts(texts), size
-        return
-    started = multiprocessing.Semaphore(0)
-    pool = multiprocessing.Pool(processes, start_worker, (words, started))
-    workers = frozenset(multiprocessing.active_children())
-    try:
-        waiting = collections.deque()
-        for documents, texts, size in batches(lines):
-            waiting.append((documents, pool.apply_async(segment_texts, (texts,)), size))
-            if len(waiting) > 2 * processes:  # Pool.imap would read ahead without bound
-                documents, result, size = waiting.popleft()
-                yield documents, wait(result, workers), size
-        for documents, result, size in waiting:
-            yield documents, wait(result, workers), size
-    finally:
-        for _ in range(processes):
-            started.acquire()  # a process that has not started may lose SIGTERM; then terminate waits for ever
-        pool.terminate()
+        yield (documents, size), texts
 
 
 def find_input(args, names):
@@ -140,14 +84,14 @@ def find_input(args, names):
 
 
 def read_sentences(paths, args, words):
-    """Yields (documents, list of sentences of each, bytes read); the sentences are segmented."""
+    """Yields ((documents, bytes read), list of sentences of each); the sentences are segmented."""
     lines = read_documents(paths, args.document, args.segmented)
     if args.segmented:
-        return (([document], [[text]], size) for document, text, size in lines)
+        return ((([document], size), [[text]]) for document, text, size in lines)
     known = words and [word for word in words if word not in RESERVED]
     if known == []:
         raise InputError('%s: has no word besides %s; add some' % (args.vocab_path, ' '.join(RESERVED)))
-    return segment_batches(lines, known, args.processes)
+    return segment_pool.cut_batches(batches(lines), known, args.processes, split_sentences)
 
 
 class Corpus(object):
@@ -186,7 +130,7 @@ def write_corpus(args, paths, words, directory):
             closing(read_sentences(paths, args, words)) as results, \
             closing(Progress('preparing', total, 'KB')) as progress:
         done = 0
-        for documents, texts, size in results:
+        for (documents, size), texts in results:
             for document, sentences in zip(documents, texts):
                 corpus.add(document, sentences)
             done += size
@@ -253,8 +197,7 @@ def parse_args(argv=None):
                         '</S> and <UNK>')
     parser.add_argument('--dev_every', type=number(int, low=2), default=6, help='every n-th document goes to dev/')
     parser.add_argument('--shard_sentences', type=positive_int, default=200000, help='sentences in each file')
-    parser.add_argument('--processes', type=number(int, low=1, high=256), default=multiprocessing.cpu_count(),
-                        help='processes that segment; the result is the same for any number')
+    segment_pool.add_flag(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace train/, dev/ and vocabulary in --output')
     args = parser.parse_args(argv)
     if args.vocab_path and (args.min_count or args.max_size or args.extend or

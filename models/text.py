@@ -14,16 +14,15 @@ labelled right. So words that mostly do so are left out.
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections
-import multiprocessing
 import os
 import re
-import signal
 import tarfile
 from contextlib import closing
 
 import numpy as np
 
 from project import ROOT, cli
+from elmo import segment_pool
 from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
 from elmo.progress import Progress
 from elmo.segment import Segmenter
@@ -77,41 +76,30 @@ def read_archive(path):
     return texts
 
 
-segment = None  # the Segmenter of this process
+def whole(text):
+    """The parts of a text that is a sentence."""
+    return [text]
 
 
-def start_worker(words):
-    """Initializes a process of the pool."""
-    global segment
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the pool
-    segment = Segmenter(words)
-
-
-def cut_batch(sentences):
-    """For each sentence its units, joined by spaces."""
-    return [' '.join(segment.cut(sentence)) for sentence in sentences]
-
-
-def cut(sentences, words, title):
+def cut(sentences, words, processes, title):
     """The sentences cut with the words, most frequent first: a list of strings of units joined by spaces."""
-    batches = [sentences[first:first + BATCH] for first in range(0, len(sentences), BATCH)]
-    result, pool = [], multiprocessing.Pool(initializer=start_worker, initargs=(words,))
-    try:
-        with closing(Progress(title, len(sentences), 'sentences')) as progress:
-            for lines in pool.imap(cut_batch, batches):
-                result += lines
-                progress.update(len(result))
-    finally:
-        pool.terminate()
+    batches = ((first, sentences[first:first + BATCH]) for first in range(0, len(sentences), BATCH))
+    result = []
+    with closing(Progress(title, len(sentences), 'sentences')) as progress, \
+            closing(segment_pool.cut_batches(batches, words, processes, whole)) as results:
+        for _, texts in results:
+            result += [units for units, in texts]
+            progress.update(len(result))
     return result
 
 
-def choose_words(words, sentences):
+def choose_words(words, sentences, processes):
     """The vocabulary without its reserved words, most frequent first: `words`, and what the sentences have besides.
 
     What the cut leaves beside the words are single characters, Latin words and numbers.
     """
-    counts = collections.Counter(unit for line in cut(sentences, words, 'counting') for unit in line.split(' '))
+    lines = cut(sentences, words, processes, 'counting')
+    counts = collections.Counter(unit for line in lines for unit in line.split(' '))
     known = set(words)
     chosen = known.union(unit for unit, count in counts.items() if count >= MIN_COUNT).difference(RESERVED)
     return sorted(chosen, key=lambda word: (-counts[word], word.encode('utf-8')))
@@ -124,7 +112,7 @@ def write_shards(directory, lines):
             shards.write(line)
 
 
-def build(archive, pku, directory):
+def build(archive, pku, directory, processes):
     """Writes all of the text to a directory; `pku` is the directory that data/pku.py makes."""
     gold = [sentence.words for sentence in read_tagged(os.path.join(pku, 'lac', 'train.tsv'))[0]]
     words = [word for word in Vocabulary(os.path.join(pku, 'vocabulary.txt')).words if word not in RESERVED]
@@ -136,18 +124,18 @@ def build(archive, pku, directory):
     general = [sentence for part in sorted(texts['train']) for sentence in texts['train'][part]]
     news = [sentence for number, sentence in enumerate(days, 1) if number % DEV_EVERY]
     train = general + news
-    words = choose_words(words, train)
+    words = choose_words(words, train, processes)
     write_lines(os.path.join(directory, 'vocabulary.txt'), list(RESERVED) + words)
-    lines = cut(train, words, 'train')
+    lines = cut(train, words, processes, 'train')
     order = np.random.RandomState(1).permutation(len(lines))
     write_shards(os.path.join(directory, 'train'), (lines[index] for index in order))
     every = max(1, len(general) // len(news))
     write_shards(os.path.join(directory, 'adapt'),
                  (lines[index] for index in order if index >= len(general) or index % every == 0))
-    write_shards(os.path.join(directory, 'dev'), cut(days[DEV_EVERY - 1::DEV_EVERY], words, 'dev'))
+    write_shards(os.path.join(directory, 'dev'), cut(days[DEV_EVERY - 1::DEV_EVERY], words, processes, 'dev'))
     os.mkdir(os.path.join(directory, 'heldout'))
     for part, sentences in sorted(texts['heldout'].items()):
-        write_lines(os.path.join(directory, 'heldout', part + '.txt'), cut(sentences, words, part))
+        write_lines(os.path.join(directory, 'heldout', part + '.txt'), cut(sentences, words, processes, part))
     print('%d words, %d sentences, %d units'
           % (len(words) + len(RESERVED), len(lines), sum(line.count(' ') + 1 for line in lines)))
 
@@ -157,12 +145,13 @@ def main():
     parser.add_argument('archive', help='zh-text.tar.xz')
     parser.add_argument('--pku', default=os.path.join(ROOT, 'data', 'pku'), help='the directory of sh data/download.sh')
     parser.add_argument('--output', required=True, help='directory of the text; it must not exist')
+    segment_pool.add_flag(parser)
     args = parser.parse_args()
     try:
         with new_output(os.path.dirname(os.path.abspath(args.output)), [os.path.basename(args.output)]) as work:
             directory = os.path.join(work, os.path.basename(args.output))
             os.mkdir(directory)
-            build(args.archive, args.pku, directory)
+            build(args.archive, args.pku, directory, args.processes)
     except (EnvironmentError, tarfile.TarError) as error:
         raise InputError('%s: %s' % (getattr(error, 'filename', None) or args.archive, error))
 

@@ -17,6 +17,7 @@ from project import ROOT
 from helpers import run_command, write_lines
 from data import prepare
 from elmo import corpus
+from elmo.segment import Segmenter
 from elmo.text import InputError, Vocabulary
 
 RESERVED = ['<S>', '</S>', '<UNK>']
@@ -72,7 +73,7 @@ def test_split_sentences(text, sentences):
 
 def test_nothing_is_lost():
     draw = random.Random(1)
-    segment = prepare.Segmenter(['今天', '天气', '……', '"好', '3G', 'A股', '！"'])
+    segment = Segmenter(['今天', '天气', '……', '"好', '3G', 'A股', '！"'])
     for _ in range(2000):
         text = ''.join(draw.choice('今天气好，。！？；…“”"\'）]A3Gg %股!?; 𠮷') for _ in range(draw.randint(0, 30)))
         sentences = corpus.split_sentences(text)
@@ -86,16 +87,16 @@ def test_nothing_is_lost():
 def test_long_runs_take_linear_time():
     assert corpus.split_sentences('!' * 300000 + 'a') == ['!' * 300000 + 'a']
     assert len(corpus.split_sentences('好。"' * 100000)) == 100000
-    assert ''.join(prepare.Segmenter(['好好'])('好' * 100001)) == '好' * 100001
+    assert ''.join(Segmenter(['好好'])('好' * 100001)) == '好' * 100001
 
 
 def test_segmenter_knows_the_vocabulary_alone():
-    segment = prepare.Segmenter(['的', '研究', '研究生', 'A股', '3G', '20%', '２０％', '……', 'C++', '——', '𠮷野'])
+    segment = Segmenter(['的', '研究', '研究生', 'A股', '3G', '20%', '２０％', '……', 'C++', '——', '𠮷野'])
     assert segment('A股的3G研究生命……') == ['A股', '的', '3G', '研究生', '命', '……']
     assert segment('20%２０％——C++𠮷野𠮷') == ['20%', '２０％', '——', 'C++', '𠮷野', '𠮷']
     assert segment('学生iPhone7是12月') == ['学', '生', 'iPhone7', '是', '12', '月']
     assert segment('研 究') == ['研', '究']  # no word has a space in it
-    assert prepare.Segmenter(['你好'])('你好你好') == ['你好', '你好']
+    assert Segmenter(['你好'])('你好你好') == ['你好', '你好']
 
 
 def test_raw_text_keeps_its_width(tmpdir):
@@ -110,12 +111,12 @@ def test_raw_text_keeps_its_width(tmpdir):
 
 
 def test_frequent_words_win():
-    assert prepare.Segmenter(['的', '我', '是', '的我', '我是'])('的我是') == ['的', '我是']  # 1/1 * 1/5 > 1/4 * 1/3
-    assert prepare.Segmenter(['的我', '的', '是', '我', '我是'])('的我是') == ['的我', '是']  # 1/1 * 1/3 > 1/2 * 1/5
+    assert Segmenter(['的', '我', '是', '的我', '我是'])('的我是') == ['的', '我是']  # 1/1 * 1/5 > 1/4 * 1/3
+    assert Segmenter(['的我', '的', '是', '我', '我是'])('的我是') == ['的我', '是']  # 1/1 * 1/3 > 1/2 * 1/5
 
 
 def test_the_halves_of_a_character_stay_together():
-    assert prepare.Segmenter(['好'])('好\ud842\udfb7\ud842\udfb7') == ['好', '\ud842\udfb7', '\ud842\udfb7']
+    assert Segmenter(['好'])('好\ud842\udfb7\ud842\udfb7') == ['好', '\ud842\udfb7', '\ud842\udfb7']
 
 
 def test_segmenter_finds_what_jieba_finds(tmpdir):
@@ -123,7 +124,7 @@ def test_segmenter_finds_what_jieba_finds(tmpdir):
     original = jieba.Tokenizer()
     original.tmp_dir = str(tmpdir)
     jieba.setLogLevel('WARNING')
-    segment = prepare.Segmenter()
+    segment = Segmenter()
     for text in ['他来到了网易杭研大厦', '工信处女干事每月经过下属科室都要亲口交代24口交换机等技术性器件的安装工作',
                  '结婚的和尚未结婚的', 'T恤和B超以及iPhone12手机', '长春市长春节讲话南京市长江大桥']:
         assert segment(text) == original.lcut(text, HMM=False)
@@ -144,7 +145,7 @@ def test_vocabulary_with_the_characters_of_rare_words():
     counts = corpus.WordCounts()
     counts.add('机器 机器 尔 哈尔滨 哈哈\U00020bb7'.split())
     assert counts.vocabulary(min_count=2, characters=True) == RESERVED + ['哈', '尔', '机器', '滨', '\U00020bb7']
-    units = prepare.Segmenter(counts.vocabulary(min_count=2, characters=True)[3:])('哈尔滨机器\U00020bb7')
+    units = Segmenter(counts.vocabulary(min_count=2, characters=True)[3:])('哈尔滨机器\U00020bb7')
     assert units == ['哈', '尔', '滨', '机器', '\U00020bb7']
     first = RESERVED + ['滨', '哈哈\U00020bb7', '无']
     assert counts.vocabulary(min_count=2, characters=True, first=first) == first + ['尔', '机器', '哈']
@@ -229,8 +230,9 @@ def test_the_result_is_the_same_for_any_number_of_processes():
     code, out, err = in_new_process(
         'prepare.BATCH = 10\n'
         'lines = [(n, u"ab!" * (n % 7 + 1) + u"a" * n, 1) for n in range(100)]\n'
-        'one, three = [list(prepare.segment_batches(lines, [u"ab"], processes)) for processes in (1, 3)]\n'
-        'print(one == three and [n for batch in one for n in batch[0]] == list(range(100)))\n'
+        'one, three = [list(prepare.segment_pool.cut_batches(prepare.batches(lines), [u"ab"], processes, '
+        'prepare.split_sentences)) for processes in (1, 3)]\n'
+        'print(one == three and [n for batch in one for n in batch[0][0]] == list(range(100)))\n'
         'print(len(one) > 90 and str(one[-1][1][-1][0]))')
     assert (code, err) == (0, '')
     assert out.splitlines() == ['True', 'ab ! ab !' + ' ' + 'a' * 99]
@@ -238,8 +240,8 @@ def test_the_result_is_the_same_for_any_number_of_processes():
 
 def test_a_killed_process_is_noticed():
     code, _, err = in_new_process(
-        'pool = multiprocessing.Pool(1); workers = frozenset(multiprocessing.active_children())\n'
-        'prepare.cli.run(lambda: prepare.wait(pool.apply_async(os._exit, (1,)), workers))')
+        'batches = prepare.segment_pool.cut_batches([((), [1])], [u"ab"], 2, os._exit)\n'
+        'prepare.cli.run(lambda: list(batches))')
     assert code == 2 and err.count('\n') == 1 and '--processes' in err
 
 
@@ -381,7 +383,7 @@ def test_bad_text_before_the_processes_are_up_ends_them(tmpdir):
 def test_segment_without_jieba(tmpdir, monkeypatch):
     monkeypatch.setitem(sys.modules, str('jieba'), None)
     with pytest.raises(InputError) as error:
-        prepare.Segmenter()
+        Segmenter()
     assert 'pip install jieba' in str(error.value)
 
 
@@ -389,5 +391,5 @@ def test_segment_without_jieba(tmpdir, monkeypatch):
 def test_another_jieba(tmpdir, monkeypatch, attributes):
     monkeypatch.setitem(sys.modules, str('jieba'), type(str('jieba'), (), dict(attributes, __version__='0.3')))
     with pytest.raises(InputError) as error:
-        prepare.Segmenter(['好'])
+        Segmenter(['好'])
     assert str(error.value) == 'jieba 0.3 cannot be used here: python -m pip install jieba==0.42.1'
