@@ -17,7 +17,9 @@ python train.py … --save_dir checkpoints --resume"""
 
 
 def parse_args(argv=None):
-    """The flags of train.py; argv as sys.argv[1:]. Sizes that are not given are None, see train.network_config."""
+    """The flags of train.py; argv as sys.argv[1:]. Sizes that are not given are None, see train.network_config, and so
+    is the learning rate, see training.default_learning_rate.
+    """
     parser = ArgumentParser('Pretrain a bidirectional LSTM language model (ELMo) on segmented text.', EXAMPLE)
     _add_data(parser.add_argument_group('data'))
     _add_network(parser.add_argument_group('network', 'by default the sizes of the checkpoint that the run starts or '
@@ -27,6 +29,8 @@ def parse_args(argv=None):
     _add_run(parser.add_argument_group('run'))
     _add_checkpoints(parser.add_argument_group('checkpoints'))
     args = parser.parse_args(argv)
+    if args.optim in ('sgd', 'rmsprop') and args.learning_rate is None:
+        parser.error('--optim %s wants --learning_rate' % args.optim)
     if args.update_method != 'local':
         if not args.save_dir:
             parser.error('--update_method %s wants --save_dir, the same for all processes' % args.update_method)
@@ -64,9 +68,11 @@ def _add_network(group):
 def _add_optimization(group):
     group.add_argument('--dropout', type=number(float, low=0, below=1), default=0.1,
                        help="rate for each layer's input and the last output")
-    group.add_argument('--optim', choices=['adagrad', 'sgd', 'adam', 'rmsprop'], default='adagrad',
-                       help='adagrad as in the paper; give the others a learning rate of their own')
-    group.add_argument('--learning_rate', type=number(float, above=0), default=0.2, help='suits adagrad')
+    group.add_argument('--optim', choices=['adagrad', 'sgd', 'adam', 'rmsprop'], default='adam',
+                       help='adagrad is that of the paper; adam learns more from the same text')
+    group.add_argument('--learning_rate', type=number(float, above=0),
+                       help='not given: for adam 4 / hidden_size, at most 0.004, and for adagrad 0.2; sgd and rmsprop '
+                            'want one')
     group.add_argument('--linear_decay', default=False,
                        help='let the learning rate fall linearly, towards 0 at the end of the run', **BOOLEAN)
     group.add_argument('--max_grad_norm', type=number(float, above=0), default=10.,

@@ -22,7 +22,7 @@ from elmo.files import replacing
 from elmo.runlog import RunLog, Window
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError, Vocabulary, list_files
-from elmo.training import KEPT, TrainingProgram, steps
+from elmo.training import KEPT, TrainingProgram, default_learning_rate, steps
 from elmo.watch import SECRET, Watch
 from reader import PLACE, BucketedReader
 
@@ -435,9 +435,12 @@ def train(args):
         if start:
             checkpoint.check_config(start, config, job.vocabulary)
         devices.check_memory(job.places[0], bilm.parameter_shapes(config).values(), 1 + KEPT[args.optim])
-        print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step'
+        if args.learning_rate is None:
+            args.learning_rate = default_learning_rate(args.optim, config['hidden_size'])
+        print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step, %s %g'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
-                 config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens))
+                 config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens,
+                 args.optim, args.learning_rate))
         with job.start_others():
             run_until_finite(job, config, path)
 

@@ -24,7 +24,7 @@ GBITS = (1, 10, 25, 100)  # of networks, each way
 def training_program(args, method, cluster):
     """The TrainingProgram of a trainer of a cluster."""
     flags = parse_args(['--train_path', '.', '--test_path', '.', '--vocab_path', '.', '--update_method', method,
-                        '--save_dir', '.', '--sample_softmax', '%s' % bool(args.num_samples)])
+                        '--save_dir', '.', '--learning_rate', '0.2', '--sample_softmax', '%s' % bool(args.num_samples)])
     config = dict(bilm.PUBLISHED_CONFIG, vocab_size=args.vocab_size, embed_size=args.embed_size,
                   hidden_size=args.hidden_size, num_layers=args.num_layers)
     return TrainingProgram(config, flags, [fluid.CPUPlace()], cluster)

@@ -71,7 +71,7 @@ def write_text(directory, args, number):
 def training(args, places, vocabulary, text):
     """Returns a function that trains one step. The batches are made in the background."""
     settings = parse_args(['--train_path', text, '--test_path', text, '--vocab_path', vocabulary.path,
-                           '--optim', args.optim, '--batch_size', '%d' % args.batch_size,
+                           '--optim', args.optim, '--learning_rate', '0.2', '--batch_size', '%d' % args.batch_size,
                            '--num_steps', '%d' % args.num_steps, '--sample_softmax', '%s' % bool(args.num_samples),
                            '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
     config = network(args, vocabulary)

@@ -5,7 +5,7 @@
 # docs/distributed.md has the commands for many machines.
 set -eu
 
-sizes='--embed_size 64 --hidden_size 256 --num_layers 2 --batch_size 4 --num_steps 20 --dropout 0.3 --max_epoch 20'
+sizes='--embed_size 64 --hidden_size 256 --num_layers 2 --batch_size 4 --num_steps 20 --dropout 0.3 --max_epoch 10'
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 export CPU_NUM=1 # a trainer has one device

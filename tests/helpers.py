@@ -50,6 +50,10 @@ def random_sentences(words, number, seed=0, longest=12):
             for _ in range(number)]
 
 
+# What the first release did where no optimizer was given.
+ADAGRAD = {'optim': 'adagrad', 'learning_rate': 0.2}
+
+
 class Corpus(object):
     """A vocabulary, two training files with 60 sentences together, and a dev text with 11 sentences."""
 
@@ -64,13 +68,15 @@ class Corpus(object):
         self.directory = directory
 
     def flags(self, **changed):
-        """Flags of train.py for a tiny network."""
+        """Flags of train.py for a tiny network; None leaves one out."""
         values = dict(train_path=self.train_path, test_path=self.test_path, vocab_path=self.vocab_path,
                       embed_size=4, hidden_size=6, batch_size=4, num_steps=8, max_epoch=1, dropout=0.1,
+                      learning_rate=0.01,  # at which so small a network learns in a few steps
                       save_dir=str(self.directory.join('checkpoints')), log_interval=1, use_gpu=False,
                       curves=False)  # a picture takes half a second
         values.update(changed)
-        return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]
+        return [text for name in sorted(values) if values[name] is not None
+                for text in ('--' + name, '%s' % values[name])]
 
 
 def run(corpus, **flags):

@@ -36,6 +36,12 @@ def test_flags(corpus, capsys, flag, value):
     assert not corpus.directory.join('checkpoints').check()
 
 
+@pytest.mark.parametrize('optim', ['sgd', 'rmsprop'])
+def test_an_optimizer_that_has_no_learning_rate(corpus, capsys, optim):
+    line = refused_training(corpus, capsys, optim=optim, learning_rate=None)
+    assert '--optim %s wants --learning_rate' % optim in line
+
+
 def test_boolean_flags():
     assert [cli.boolean(text) for text in ('True', 'true', '1', 'False', 'false', '0')] == [True] * 3 + [False] * 3
 
@@ -137,8 +143,8 @@ def test_checkpoints_that_do_not_fit(corpus, capsys, trained):
         found = line(load_dir=trained, **{flag: value})
         assert flag in found and str(value) in found
     assert 'train_path' in line(load_dir=trained, train_path=corpus.test_path)
-    os.remove(os.path.join(trained, 'optimizer', 'lstmp_0.w_0_moment_0'))
-    assert 'lstmp_0.w_0_moment_0: is missing' in line(load_dir=trained)
+    os.remove(os.path.join(trained, 'optimizer', 'lstmp_0.w_0_moment1_0'))
+    assert 'lstmp_0.w_0_moment1_0: is missing' in line(load_dir=trained)
     os.remove(os.path.join(trained, 'lstmp_0.w_0'))
     assert 'lstmp_0.w_0 is missing' in line(load_pretraining_params=trained)
 

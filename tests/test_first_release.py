@@ -27,7 +27,7 @@ import train
 PRETRAINING = ('--train_path text.txt --test_path dev.txt --vocab_path vocabulary.txt --embed_size 4 --hidden_size 6 '
                '--batch_size 4 --num_steps 8 --dropout 0.1 --sample_softmax True --n_negative_samples_batch 9 '
                '--max_epoch 5 --max_steps 8 --log_interval 1 --curves False --use_gpu False --save_interval 4 '
-               '--dev_interval 1000 --para_save_dir checkpoints --resume')
+               '--dev_interval 1000 --optim adagrad --learning_rate 0.2 --para_save_dir checkpoints --resume')
 TAGGER = ('--train_path train.tsv --dev_path dev.tsv --test_path test.tsv --vocab_path vocabulary.txt '
           '--pretrain_elmo_model_path checkpoints --word_emb_dim 4 --grnn_hidden_dim 4 --bigru_num 2 '
           '--batch_tokens 100 --max_epoch 12 --patience 12 --log_interval 1 --use_gpu False --curves False '

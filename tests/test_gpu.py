@@ -10,8 +10,8 @@ import io
 import os
 import re
 
-from helpers import (SEVERAL_DEVICES, TAGGED, Training, last, losses, losses_on, make_checkpoint, run, tagger_flags,
-                     write_lines)
+from helpers import (ADAGRAD, SEVERAL_DEVICES, TAGGED, Training, last, losses, losses_on, make_checkpoint, run,
+                     tagger_flags, write_lines)
 import numpy as np
 import paddle.fluid as fluid
 import pytest
@@ -69,7 +69,7 @@ SAMPLED = dict(sample_softmax=True, n_negative_samples_batch=6)
 
 
 @pytest.mark.parametrize('flags', [
-    dict(optim='adagrad'), dict(SAMPLED, optim='adagrad', linear_decay=True), dict(optim='sgd', learning_rate=0.05),
+    ADAGRAD, dict(SAMPLED, linear_decay=True, **ADAGRAD), dict(optim='sgd', learning_rate=0.05),
     dict(optim='adam', learning_rate=0.01), dict(optim='rmsprop', learning_rate=0.01)],
     ids=['adagrad', 'sampled', 'sgd', 'adam', 'rmsprop'])
 def test_the_losses_of_twenty_steps(corpus, start, device, flags):

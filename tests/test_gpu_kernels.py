@@ -59,8 +59,8 @@ def embedding():
 def programs():
     for optim in ('adagrad', 'sgd', 'adam', 'rmsprop'):
         for sampled in (False, True):
-            yield pretraining(optim=optim, sample_softmax=sampled)
-            yield pretraining(optim=optim, sample_softmax=sampled, use_amp=True)
+            yield pretraining(optim=optim, learning_rate=0.1, sample_softmax=sampled)
+            yield pretraining(optim=optim, learning_rate=0.1, sample_softmax=sampled, use_amp=True)
     yield pretraining(linear_decay=True, sample_softmax=True)
     if not release.has_data_parallel():
         yield pretraining(distributed.Cluster('nccl2', 0, 2, ['a:1', 'a:2'], [], None), sample_softmax=True)

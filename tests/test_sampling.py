@@ -183,7 +183,7 @@ def test_full_softmax_perplexity_of_the_dev_text_falls_alike(corpus, capsys):
     falls = []
     for sampled in (False, True):
         directory = str(corpus.directory.join('run%s' % sampled))
-        run(corpus, max_epoch=6, learning_rate=0.05, sample_softmax=sampled, n_negative_samples_batch=10,
+        run(corpus, max_epoch=6, sample_softmax=sampled, n_negative_samples_batch=10,
             save_dir=directory)
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('dev ')]
         falls.append([float(re.search(r'perplexity ([\d.]+)', line).group(1)) for line in lines])

@@ -11,12 +11,13 @@ import numpy as np
 import paddle.fluid as fluid
 import pytest
 
-from helpers import SEVERAL_DEVICES, log_lines, losses_of_steps, parameters, random_sentences, run, same, write_lines
+from helpers import (ADAGRAD, SEVERAL_DEVICES, log_lines, losses_of_steps, parameters, random_sentences, run, same,
+                     write_lines)
 from args import parse_args
 import bilm
 from elmo import checkpoint, manifest, runlog
 from elmo.text import InputError, Vocabulary
-from elmo.training import TrainingProgram
+from elmo.training import TrainingProgram, default_learning_rate
 import numpy_bilm
 from reader import BucketedReader
 from tools import evaluate
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.usefixtures('fresh_scope')
 
 
 @SEVERAL_DEVICES
-@pytest.mark.parametrize('flags', [{'optim': 'adagrad', 'learning_rate': 0.2}, {'optim': 'adam', 'learning_rate': 0.01},
-                                   {'optim': 'adam', 'learning_rate': 0.01, 'linear_decay': True}])
+@pytest.mark.parametrize('flags', [ADAGRAD, {}, {'linear_decay': True}])
 def test_1_2_4_and_8_devices_train_alike(corpus, monkeypatch, flags):
     one, _ = losses_of_steps(corpus, 1, monkeypatch, **flags)
     assert one[-1].mean() < one[0].mean() - 0.05  # it learns
@@ -52,7 +52,7 @@ def test_the_step_is_adagrad_of_the_scaled_and_clipped_mean_loss(corpus, monkeyp
     """One update of every parameter equals numpy: accumulators start at 1, global norm 10, loss times num_steps."""
     vocabulary = Vocabulary(corpus.vocab_path)
     for max_grad_norm in (10., 0.5):
-        args = parse_args(corpus.flags(dropout=0, max_grad_norm=max_grad_norm))
+        args = parse_args(corpus.flags(dropout=0, max_grad_norm=max_grad_norm, **ADAGRAD))
         config = dict(bilm.PUBLISHED_CONFIG, vocab_size=len(vocabulary), embed_size=2, hidden_size=3)
         with fluid.scope_guard(fluid.Scope()):
             program, exe = TrainingProgram(config, args, [fluid.CPUPlace()]), fluid.Executor(fluid.CPUPlace())
@@ -89,6 +89,19 @@ def test_the_step_is_adagrad_of_the_scaled_and_clipped_mean_loss(corpus, monkeyp
             gradient = gradients[name] * min(1, max_grad_norm / norm)
             expected = before[name] - 0.2 * gradient / (np.sqrt(1 + gradient ** 2) + 1e-6)
             np.testing.assert_allclose(after[name], expected, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize('optim, rate', [(None, 0.004), ('adagrad', 0.2)])
+def test_the_learning_rate_where_none_is_given(corpus, capsys, optim, rate):
+    run(corpus, optim=optim, learning_rate=None, max_steps=1)
+    assert '%s %s\n' % (optim or 'adam', rate) in capsys.readouterr().out
+    state = json.loads(corpus.directory.join('checkpoints', '000001', 'train_state.json').read())
+    assert state['flags']['learning_rate'] == rate
+
+
+def test_adam_has_a_lower_rate_in_a_wide_network():
+    rates = [default_learning_rate('adam', cells) for cells in (512, 1000, 2000, 4096)]
+    assert rates[:3] == [0.004, 0.004, 0.002] and 0.0009 < rates[3] < 0.001
 
 
 def test_log_epochs_and_best(corpus, capsys):
@@ -135,7 +148,7 @@ def test_dropout_masks_change_every_step(corpus):
 
 
 def test_a_checkpoint_holds_parameters_apart_from_the_rest(corpus):
-    run(corpus, max_steps=2)
+    run(corpus, max_steps=2, **ADAGRAD)
     directory = corpus.directory.join('checkpoints')
     assert sorted(path.basename for path in directory.listdir()) == ['.lock', '000002', 'best', 'latest', 'log.jsonl']
     names = sorted(path.basename for path in directory.join('000002').listdir())
@@ -208,7 +221,7 @@ def test_starting_from_parameters_on_other_text(corpus, capsys, monkeypatch, num
     assert 'the softmax starts anew' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('optim', ['sgd', 'adam', 'rmsprop'])
+@pytest.mark.parametrize('optim', ['sgd', 'adagrad', 'rmsprop'])
 def test_other_optimizers_learn_and_go_on(corpus, capsys, optim):
     directory = str(corpus.directory.join('checkpoints'))
     flags = dict(optim=optim, learning_rate=0.01, max_epoch=2)
