@@ -260,7 +260,7 @@ def test_each_parameter_is_updated_by_one_server_and_clipped_by_the_trainers(cor
     transpiled, names = network(corpus, cluster)
     trainer = transpiled.program.global_block()
     types = [op.type for op in trainer.ops]
-    assert 'adagrad' not in types and types.count('sqrt') == 4  # the global norm, and the softmax
+    assert 'adam' not in types and types.count('sqrt') == 4  # the global norm, and the softmax
     sent = [name for op in trainer.ops if op.type == 'send' for name in op.input('X')]
     assert len(sent) == len(names) + 1  # and the losses
     updated = []
@@ -268,7 +268,7 @@ def test_each_parameter_is_updated_by_one_server_and_clipped_by_the_trainers(cor
         served, _ = network(corpus, cluster._replace(trainer_id=None, server=server))[0].server_programs()
         operators = [op for block in served.blocks for op in block.ops]
         assert not {op.type for op in operators} & {'sqrt', 'square'}
-        updated += [op.input('Param')[0] for op in operators if op.type in ('adagrad', 'sgd')]
+        updated += [op.input('Param')[0] for op in operators if op.type in ('adam', 'sgd')]
     assert sorted(updated) == sorted(names | {'average'})
 
 
