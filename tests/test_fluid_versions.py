@@ -18,14 +18,14 @@ import py
 import pytest
 
 from project import ROOT
-from helpers import Corpus, parameters, run
+from helpers import ADAGRAD, Corpus, parameters, run
 from elmo import checkpoint, devices
 from elmo.embedder import Embedder
 from elmo.evaluator import Evaluator
 from elmo.text import Vocabulary
 from reader import BucketedReader
 
-STEPS = {'dropout': 0, 'max_epoch': 5}  # Adagrad, as Adam amplifies small rounding differences
+STEPS = dict(ADAGRAD, dropout=0, max_epoch=5)  # Adam amplifies small rounding differences
 
 
 def results(corpus, directory):

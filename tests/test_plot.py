@@ -60,7 +60,7 @@ def test_the_log_of_a_resumed_run_is_that_of_one_never_stopped(corpus, capsys):
     whole, resumed = [runlog.read(str(corpus.directory.join(name))) for name in ('whole', 'checkpoints')]
     assert without_times(whole) == without_times(resumed) and whole[-1]['step'] > 21
     rates = [record['learning_rate'] for record in whole if record['kind'] == 'train']
-    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.02 < 0.15 < rates[0]
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.001 < 0.0075 < rates[0]
 
 
 @pytest.mark.parametrize('line', ['[]', '{', '{"kind": "train"}', '{"kind": "other", "step": 1}', '\x00', '[' * 10 ** 5,
