@@ -32,7 +32,7 @@ TYPES = {VAR_TYPE.FP32: 'float', VAR_TYPE.FP16: '::paddle::platform::float16', V
 
 
 def pretraining(cluster=distributed.LOCAL, **flags):
-    values = dict(train_path='.', test_path='.', vocab_path='.', n_negative_samples_batch=4, **flags)
+    values = dict(train_path='.', test_path='.', vocab_path='.', learning_rate=0.1, n_negative_samples_batch=4, **flags)
     args = parse_args([word for name in sorted(values) for word in ('--' + name, '%s' % values[name])])
     return TrainingProgram(CONFIG, args, [fluid.CPUPlace()], cluster).whole
 
@@ -59,8 +59,8 @@ def embedding():
 def programs():
     for optim in ('adagrad', 'sgd', 'adam', 'rmsprop'):
         for sampled in (False, True):
-            yield pretraining(optim=optim, learning_rate=0.1, sample_softmax=sampled)
-            yield pretraining(optim=optim, learning_rate=0.1, sample_softmax=sampled, use_amp=True)
+            yield pretraining(optim=optim, sample_softmax=sampled)
+            yield pretraining(optim=optim, sample_softmax=sampled, use_amp=True)
     yield pretraining(linear_decay=True, sample_softmax=True)
     if not release.has_data_parallel():
         yield pretraining(distributed.Cluster('nccl2', 0, 2, ['a:1', 'a:2'], [], None), sample_softmax=True)

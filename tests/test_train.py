@@ -105,7 +105,7 @@ def test_adam_has_a_lower_rate_in_a_wide_network():
 
 
 def test_log_epochs_and_best(corpus, capsys):
-    run(corpus, max_epoch=3, learning_rate=0.05)
+    run(corpus, max_epoch=3, optim='adagrad', learning_rate=0.05)
     output = capsys.readouterr().out
     steps = log_lines(output, 'epoch')
     per_epoch = [sum(line.startswith('epoch %d ' % epoch) for line in steps) for epoch in (1, 2, 3)]
@@ -160,7 +160,8 @@ def test_a_checkpoint_holds_parameters_apart_from_the_rest(corpus):
 
 
 def test_keeps_the_newest_checkpoints_and_the_best(corpus, capsys):
-    flags = dict(max_epoch=2, save_interval=2, dev_interval=1000, keep_checkpoints=2, learning_rate=0.05)
+    flags = dict(max_epoch=2, save_interval=2, dev_interval=1000, keep_checkpoints=2, optim='adagrad',
+                 learning_rate=0.05)
     run(corpus, **flags)
     saved = [int(step) for step in re.findall(r'saved \S+/(\d+)', capsys.readouterr().out)]
     directory = str(corpus.directory.join('checkpoints'))
