@@ -22,6 +22,7 @@ from elmo.progress import Progress
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError
 from lac_finetune import network, tagger
+from lac_finetune.average import Average
 from lac_finetune.elmo import ElmoLayers
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import Example, Units, check_tags, read_tagged, read_tags
@@ -30,8 +31,9 @@ LEARNING_RATE = str('learning_rate')  # the variable's name
 # A resumed run must have the same values of these flags.
 FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_sentences', 'max_sentence_length',
          'use_elmo', 'elmo_layers', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout',
-         'base_learning_rate', 'batch_tokens', 'random_seed')
-LATER = {'elmo_layers': 'all'}  # flags that the first release had not, and what a run did without them
+         'base_learning_rate', 'average_epochs', 'batch_tokens', 'random_seed')
+# Flags that the first release had not, and what a run did without them.
+LATER = {'elmo_layers': 'all', 'average_epochs': 0.}
 STATE = {  # in train_state.json
     'step': schema.whole(), 'epoch': schema.whole(), 'best_epoch': schema.whole(), 'best_dev_f1': schema.real(-1, 100),
     'learning_rate': schema.real(), 'flags': schema.each(dict, schema.scalar), 'ran_on': schema.or_null(schema.text())}
@@ -74,6 +76,9 @@ def parse_args(argv=None):
     group.add_argument('--base_learning_rate', type=cli.number(float, above=0), default=1e-3,
                        help='of Adam, halved after an epoch with a lower F1 on the dev sentences, to an eighth at '
                             'the lowest; that of the word embedding is 5 times, that of the CRF 0.2 times this')
+    group.add_argument('--average_epochs', type=cli.number(float, low=0), default=0.,
+                       help='the model has a moving average of the parameters over about this many epochs; 0: their '
+                            'last values')
     group.add_argument('--batch_tokens', type=cli.positive_int, default=1600, help='units in a step')
     group.add_argument('--max_epoch', type=cli.positive_int, default=15, help='times the sentences are read')
     group.add_argument('--patience', type=cli.positive_int, default=3,
@@ -137,7 +142,7 @@ def training_program(sizes, labels, args):
         args: the flags base_learning_rate, dropout and random_seed.
 
     Returns:
-        (program, startup program, loss, what the optimizer keeps between steps)
+        (program, startup program, loss)
     """
     program, startup = fluid.Program(), fluid.Program()
     with fluid.program_guard(program, startup), fluid.unique_name.guard():
@@ -145,7 +150,7 @@ def training_program(sizes, labels, args):
         rate = release.create_global_var([1], args.base_learning_rate, 'float32', persistable=True, name=LEARNING_RATE)
         clip = release.GradientClipByGlobalNorm(5.)
         fluid.optimizer.Adam(rate, lazy_mode=True, grad_clip=clip).minimize(loss)
-    return program, startup, loss, checkpoint.optimizer_variables(program)
+    return program, startup, loss
 
 
 class Job(object):
@@ -216,6 +221,7 @@ class Trainer(object):
         units = Units(job.vocabulary)
         self.examples, self.labels = make_examples(job.train, units, self.args.max_sentence_length)
         self.lengths = [len(example.ids) for example in self.examples]
+        self.steps_of_epoch = len(length_buckets(self.lengths, self.args.batch_tokens))
         self.sizes = dict(job.sizes, num_labels=len(self.labels))
         self._build()
         self._load()
@@ -227,15 +233,17 @@ class Trainer(object):
         fixed.update(train_units=sum(self.lengths), elmo_checkpoint=job.elmo)
         self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
                       'learning_rate': self.args.base_learning_rate, 'ran_on': devices.describe([job.place])}
-        self.saver = checkpoint.Saver(self.exe, self.program, self.optimizer_variables, job.checkpoints, keep=1)
+        self.saver = checkpoint.Saver(self.exe, self.program, self.kept, job.checkpoints, keep=1)
 
     def _build(self):
         """The training program and what runs it, with initial values in the scope."""
-        self.program, startup, loss, self.optimizer_variables = training_program(self.sizes, self.labels, self.args)
+        self.program, startup, loss = training_program(self.sizes, self.labels, self.args)
         self.exe = fluid.Executor(self.job.place)
         devices.check_memory(self.job.place, [parameter.shape for parameter in self.program.all_parameters()])
         self.exe.run(startup)
-        self.loss = loss.name
+        self.loss, steps = loss.name, self.steps_of_epoch
+        self.average = Average(self.program, self.job.place, self.args.average_epochs * steps, max(1, steps // 50))
+        self.kept = checkpoint.optimizer_variables(self.program)
         self.executor = devices.Executor(self.program, [self.job.place], loss.name)
 
     def _load(self):
@@ -259,7 +267,7 @@ class Trainer(object):
         """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
         path = checkpoint.newest_whole(self.job.checkpoints)
         if path:
-            self.state = checkpoint.load_state(self.exe, path, self.optimizer_variables, self.state, STATE, LATER)
+            self.state = checkpoint.load_state(self.exe, path, self.kept, self.state, STATE, LATER)
             checkpoint.load_variables(self.exe, path, '', self.program.all_parameters())
             print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
         self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)
@@ -279,12 +287,14 @@ class Trainer(object):
     def train_epoch(self):
         """Trains an epoch, with a log line every log_interval steps; returns the number of the last step."""
         args, step, epoch = self.args, self.state['step'], self.state['epoch'] + 1
-        total = args.max_epoch * len(length_buckets(self.lengths, args.batch_tokens))
+        total = args.max_epoch * self.steps_of_epoch
         window, start = runlog.Window(), clock.now()
         for feed in prefetch(self.batches()):
             loss = self.executor.run([self.loss], [feed])[0]
+            step += 1
+            self.average.add(step)
             window.add(feed['word'].shape()[0], loss, clock.now() - start)
-            step, start = step + 1, clock.now()
+            start = clock.now()
             if step % args.log_interval == 0:
                 print('epoch %d step %d/%d loss %.4f, learning rate %.6f, %d units/s, %s left'
                       % (epoch, step, total, window.loss, self.state['learning_rate'], window.tokens_per_second,
@@ -297,7 +307,8 @@ class Trainer(object):
     def evaluate(self):
         """The Score on the dev sentences."""
         self.tagger.stray = 0
-        return evaluate(self.tagger, self.job.dev)
+        with self.average.applied():
+            return evaluate(self.tagger, self.job.dev)
 
     def end_epoch(self, step, score, seconds):
         """Logs an epoch, saves the model if it is the best so far, and the checkpoint to go on from."""
@@ -317,9 +328,10 @@ class Trainer(object):
     def _save_model(self):
         args = self.args
         settings = {'sizes': self.sizes, 'flags': vars(args), 'batch_tokens': args.batch_tokens,
-                    'max_length': args.max_sentence_length, 'dev_f1': self.state['best_dev_f1'],
-                    'elmo_mix': network.mix(fluid.global_scope()) if self.sizes['elmo'] else None}
-        with checkpoint.resumable():
+                    'max_length': args.max_sentence_length, 'dev_f1': self.state['best_dev_f1'], 'elmo_mix': None}
+        with checkpoint.resumable(), self.average.applied():
+            if self.sizes['elmo']:
+                settings['elmo_mix'] = network.mix(fluid.global_scope())
             tagger.save(self.exe, self.job.directory, self.job.vocabulary, self.labels, settings, self.job.temporary)
         print('saved %s, the best so far' % self.job.directory)
 

@@ -23,6 +23,7 @@ import bilm
 from elmo import arrays, runlog
 from elmo.text import InputError
 from lac_finetune import network, tagger, train
+from lac_finetune.average import Average
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
 
@@ -111,7 +112,7 @@ def test_no_gradient_is_computed_for_the_layers_of_elmo(task):
     """They are frozen, and wider than all else that the tagger reads: half of the work of its backward pass."""
     sizes = {'vocab_size': 23, 'num_labels': 3, 'word_emb_dim': 4, 'grnn_hidden_dim': 5, 'bigru_num': 2,
              'elmo': dict(bilm.PUBLISHED_CONFIG, vocab_size=23, embed_size=6, hidden_size=7)}
-    program, _, _, _ = train.training_program(sizes, ['n-B', 'n-I', 'v-B'], train.parse_args(tagger_flags(task)))
+    program, _, _ = train.training_program(sizes, ['n-B', 'n-I', 'v-B'], train.parse_args(tagger_flags(task)))
     block, width = program.global_block(), 3 * 2 * 6
     wide = {name for name, variable in block.vars.items()
             if len(variable.shape) == 2 and tuple(variable.shape) == (-1, width)}
@@ -160,6 +161,23 @@ def test_best_is_kept_and_training_stops_early(task, capsys, monkeypatch):
     assert len(re.findall('^saved', output, re.M)) == 2 and 'stopped' in output
     np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 5e-4, 2.5e-4])  # halved after the scores 20 and 25
     assert settings(task.join('model'))['dev_f1'] == 30 and settings(task.join('model'))['test_f1'] == 40
+
+
+def test_the_model_has_the_average_of_the_parameters(task, monkeypatch):
+    """In the first epoch, all steps count alike."""
+    add, values_of_steps = Average.add, []
+
+    def recorded(average, step):
+        values_of_steps.append(np.array(fluid.global_scope().find_var('emission.b').get_tensor()))
+        add(average, step)
+
+    monkeypatch.setattr(Average, 'add', recorded)
+    run(task, average_epochs=1)
+    decoder, _, _ = tagger.load_parts(str(task.join('model')), fluid.CPUPlace())
+    saved = np.array(decoder.scope.find_var('emission.b').get_tensor())
+    assert len(values_of_steps) > 2
+    np.testing.assert_allclose(saved, np.mean(values_of_steps, axis=0), atol=1e-7)
+    assert np.abs(saved - values_of_steps[-1]).max() > 1e-5
 
 
 def command(model_dir, *arguments, **options):
@@ -358,7 +376,7 @@ def stopped_in_epoch(number, monkeypatch):
 
 @pytest.mark.parametrize('number', [1, 2, 3])
 def test_a_resumed_tagger_equals_one_never_stopped(task, capsys, monkeypatch, number):
-    changed = {'max_epoch': 3, 'max_sentences': 30, 'patience': 3}
+    changed = {'max_epoch': 3, 'max_sentences': 30, 'patience': 3, 'average_epochs': 1}
     run(task, save_dir=str(task.join('whole')), **changed)
     whole = log_lines(capsys.readouterr().out)
     with monkeypatch.context() as patch:
