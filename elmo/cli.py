@@ -175,7 +175,7 @@ def _occupy_standard_streams():
 
 
 _occupy_standard_streams()
-signals.end_with_script()  # early, as a script may be killed at any time
+IN_SCRIPT = signals.end_with_script()  # early, as a script may be killed at any time
 
 
 def _end_by_sigterm(*_):
@@ -196,6 +196,8 @@ def run(main, trains=False):
         signal.signal(number, _end_by_sigterm)
     try:
         main()
+        if IN_SCRIPT and signals.Stop.number not in (None, signals.OF_SCRIPT):
+            sys.exit(128 + signals.Stop.number)  # it came to an end early, and the script knows nothing of it
     except NobodyReads:
         sys.exit(128 + signal.SIGPIPE)
     except InputError as error:

@@ -16,10 +16,15 @@ PR_SET_PDEATHSIG = 1  # of prctl.h
 
 
 def end_with_script():
-    """Lets the death of the script that has started this process, if one has, count as a signal of it. On Linux."""
+    """Lets the death of the script that has started this process, if one has, count as a signal of it. On Linux.
+
+    Returns:
+        whether a script has.
+    """
     script = os.environ.pop('ELMO_SCRIPT', None)
     if script:
         end_with(int(script), OF_SCRIPT)
+    return bool(script)
 
 
 def end_with(parent, number):
@@ -43,12 +48,16 @@ class Stop(object):
 
     Attributes:
         requested: what came first, a value of NAMES, or None.
+        number: of the class; the signal that came first to the last context of this process, or None.
     """
+
+    number = None
 
     def __init__(self):
         self.requested, self._at_once, self._passed_on = None, False, []
 
     def __enter__(self):
+        Stop.number = None
         heard = [number for number in NAMES if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
@@ -64,7 +73,7 @@ class Stop(object):
         self._passed_on.append(passed_on)
         if self.requested:
             return
-        self.requested = NAMES[number]
+        self.requested, Stop.number = NAMES[number], number
         sys.stderr.write(str('%s: coming to an end; once more ends at once\n' % self.requested))
         if self._at_once:
             raise Stopped

@@ -200,6 +200,19 @@ def rounded(array, bits):
     return np.ldexp(np.round(np.ldexp(mantissa, bits + 1)), exponent - bits - 1).astype('float32')
 
 
+def children(parent, name):
+    """Numbers of the processes that a process has started, and that have this name in their command."""
+    found = []
+    for number in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with io.open('/proc/%s/stat' % number) as stat, io.open('/proc/%s/cmdline' % number) as command:
+                if int(stat.read().rsplit(')', 1)[1].split()[1]) == parent and name in command.read():
+                    found.append(int(number))
+        except EnvironmentError:
+            continue  # it has ended
+    return found
+
+
 class Training(object):
     """train.py on several CPU replicas, or GPUs. Every wait ends after 100 seconds."""
 
@@ -218,16 +231,7 @@ class Training(object):
 
     def others(self):
         """Numbers of the processes that it has started and that train."""
-        found = []
-        for number in filter(str.isdigit, os.listdir('/proc')):
-            try:
-                with io.open('/proc/%s/stat' % number) as stat, io.open('/proc/%s/cmdline' % number) as command:
-                    parent = int(stat.read().rsplit(')', 1)[1].split()[1])
-                    if parent == self.process.pid and 'train.py' in command.read():
-                        found.append(int(number))
-            except EnvironmentError:
-                continue  # it has ended
-        return found
+        return children(self.process.pid, 'train.py')
 
     def end(self):
         """Waits for the end: (exit code, output, lines on stderr)."""

@@ -13,7 +13,7 @@ import pytest
 import six
 
 from project import ROOT
-from helpers import run, wait_for, write_lines
+from helpers import children, run, wait_for, write_lines
 from elmo import checkpoint
 
 # A stand-in for Python: train.py notes what it is told, and ends when it was told $TIMES times.
@@ -106,9 +106,12 @@ def test_nohup_holds(start):
     assert script.end() == (143, ['told USR1', 'saved'])
 
 
-@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, -9), ('group', 143)])
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGKILL, -9), ('group', 143),
+                                          ('training alone', 143)])
 def test_training_saves_and_ends(corpus, number, code):
-    """Also if the script is killed, and if all processes get SIGTERM, as from systemd or timeout."""
+    """Also if the script is killed, if all processes get SIGTERM, as from systemd or timeout, and if train.py alone
+    does: the script must not go on with half a training.
+    """
     run(corpus, max_steps=1)
     text = write_lines(corpus.directory.join('raw.txt'), ['词1 词3'] * 40)
     output = corpus.directory.join('adapted')
@@ -120,6 +123,8 @@ def test_training_saves_and_ends(corpus, number, code):
     script.wait_for('step 3/')
     if number == 'group':
         os.killpg(script.process.pid, signal.SIGTERM)
+    elif number == 'training alone':
+        os.kill(children(script.process.pid, 'train.py')[0], signal.SIGTERM)
     else:
         script.process.send_signal(number)
     found, lines = script.end()
