@@ -200,13 +200,13 @@ def rounded(array, bits):
     return np.ldexp(np.round(np.ldexp(mantissa, bits + 1)), exponent - bits - 1).astype('float32')
 
 
-def children(parent, name):
-    """Numbers of the processes that a process has started, and that have this name in their command."""
+def children(parent, command_has):
+    """Numbers of the processes that a process has started, and that have this text in their command."""
     found = []
-    for number in filter(str.isdigit, os.listdir('/proc')):
+    for number in [name for name in os.listdir('/proc') if name.isdigit()]:
         try:
             with io.open('/proc/%s/stat' % number) as stat, io.open('/proc/%s/cmdline' % number) as command:
-                if int(stat.read().rsplit(')', 1)[1].split()[1]) == parent and name in command.read():
+                if int(stat.read().rsplit(')', 1)[1].split()[1]) == parent and command_has in command.read():
                     found.append(int(number))
         except EnvironmentError:
             continue  # it has ended
