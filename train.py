@@ -12,7 +12,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import bilm
-from args import FIXED, LATER, SIZES, parse_args
+from args import DEFAULT_RATES, FIXED, LATER, SIZES, parse_args
 from elmo import amp, checkpoint, clock, collective, devices, distributed, manifest, progress, rundir, schema
 from elmo.batching import prefetch
 from elmo.connection import random_text
@@ -22,7 +22,7 @@ from elmo.files import replacing
 from elmo.runlog import RunLog, Window
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError, Vocabulary, list_files
-from elmo.training import KEPT, TrainingProgram, default_learning_rate, steps
+from elmo.training import KEPT, TrainingProgram, steps
 from elmo.watch import SECRET, Watch
 from reader import PLACE, BucketedReader
 
@@ -436,7 +436,7 @@ def train(args):
             checkpoint.check_config(start, config, job.vocabulary)
         devices.check_memory(job.places[0], bilm.parameter_shapes(config).values(), 1 + KEPT[args.optim])
         if args.learning_rate is None:
-            args.learning_rate = default_learning_rate(args.optim, config['hidden_size'])
+            args.learning_rate = DEFAULT_RATES[args.optim](config['hidden_size'])
         print('%d %s, %d words, embed_size %d, hidden_size %d, num_layers %d, %d tokens a step, %s %g'
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
                  config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens,

@@ -24,7 +24,7 @@ import paddle.fluid as fluid
 from paddle.fluid.layer_helper import LayerHelper
 
 import bilm
-from args import parse_args
+from args import DEFAULT_RATES, parse_args
 from benchmark import common
 from elmo import devices, flags, release
 from elmo.batching import prefetch
@@ -71,9 +71,10 @@ def write_text(directory, args, number):
 def training(args, places, vocabulary, text):
     """Returns a function that trains one step. The batches are made in the background."""
     settings = parse_args(['--train_path', text, '--test_path', text, '--vocab_path', vocabulary.path,
-                           '--optim', args.optim, '--learning_rate', '0.2', '--batch_size', '%d' % args.batch_size,
+                           '--optim', args.optim, '--batch_size', '%d' % args.batch_size,
                            '--num_steps', '%d' % args.num_steps, '--sample_softmax', '%s' % bool(args.num_samples),
                            '--n_negative_samples_batch', '%d' % (args.num_samples or 1)])
+    settings.learning_rate = DEFAULT_RATES[args.optim](args.hidden_size)
     config = network(args, vocabulary)
     reader = BucketedReader([text], vocabulary, args.batch_size * args.num_steps * len(places), len(places))
     program = TrainingProgram(config, settings, places, threads=args.threads)
@@ -120,7 +121,7 @@ def parse():
     parser.add_argument('--tf32', action='store_true', help='let a GPU compute matrix products in TF32, not in float32')
     parser.add_argument('--threads', type=int, default=devices.THREADS,
                         help='threads of each CPU replica that run operators side by side')
-    parser.add_argument('--optim', default='adagrad', help='as in train.py')
+    parser.add_argument('--optim', choices=sorted(DEFAULT_RATES), default='adagrad', help='as in train.py')
     parser.add_argument('--profile', default='',
                         help='also write a profile of three more steps to this file (not with fluid 2.5)')
     args = parser.parse_args()

@@ -47,14 +47,18 @@ class Stop(object):
     A process that ignores SIGHUP, as under nohup, goes on doing so.
 
     Attributes:
-        requested: what came first, a value of NAMES, or None.
-        number: of the class; the signal that came first to the last context of this process, or None.
+        number: of the class, for what runs after the context: the signal that came first to the last one, or None.
     """
 
     number = None
 
     def __init__(self):
-        self.requested, self._at_once, self._passed_on = None, False, []
+        self._at_once, self._passed_on = False, []
+
+    @property
+    def requested(self):
+        """What came first, a value of NAMES, or None."""
+        return NAMES.get(Stop.number)
 
     def __enter__(self):
         Stop.number = None
@@ -73,7 +77,7 @@ class Stop(object):
         self._passed_on.append(passed_on)
         if self.requested:
             return
-        self.requested, Stop.number = NAMES[number], number
+        Stop.number = number
         sys.stderr.write(str('%s: coming to an end; once more ends at once\n' % self.requested))
         if self._at_once:
             raise Stopped

@@ -22,15 +22,6 @@ OPTIMIZERS = {
 }
 
 
-def default_learning_rate(optim, hidden_size):
-    """The learning rate of adam or adagrad where none is given, measured with 512, 768 and 4096 cells.
-
-    That of Adam falls with the width of the network (Yang et al. 2021, Tensor Programs V): 0.004 is good for small
-    ones, and far too high for the published one.
-    """
-    return {'adam': min(0.004, 4. / hidden_size), 'adagrad': 0.2}[optim]
-
-
 class TrainingProgram(object):
     """The program of a step, what it is fed, and its run.
 

@@ -34,6 +34,7 @@ FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_s
          'base_learning_rate', 'average_epochs', 'batch_tokens', 'random_seed')
 # Flags that the first release had not, and what a run did without them.
 LATER = {'elmo_layers': 'all', 'average_epochs': 0.}
+ADDITIONS_OF_EPOCH = 50  # to the moving average; each copies all parameters
 STATE = {  # in train_state.json
     'step': schema.whole(), 'epoch': schema.whole(), 'best_epoch': schema.whole(), 'best_dev_f1': schema.real(-1, 100),
     'learning_rate': schema.real(), 'flags': schema.each(dict, schema.scalar), 'ran_on': schema.or_null(schema.text())}
@@ -242,7 +243,8 @@ class Trainer(object):
         devices.check_memory(self.job.place, [parameter.shape for parameter in self.program.all_parameters()])
         self.exe.run(startup)
         self.loss, steps = loss.name, self.steps_of_epoch
-        self.average = Average(self.program, self.job.place, self.args.average_epochs * steps, max(1, steps // 50))
+        self.average = Average(self.program, self.job.place, self.args.average_epochs * steps,
+                               max(1, steps // ADDITIONS_OF_EPOCH))
         self.kept = checkpoint.optimizer_variables(self.program)
         self.executor = devices.Executor(self.program, [self.job.place], loss.name)
 

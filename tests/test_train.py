@@ -13,11 +13,11 @@ import pytest
 
 from helpers import (ADAGRAD, SEVERAL_DEVICES, log_lines, losses_of_steps, parameters, random_sentences, run, same,
                      write_lines)
-from args import parse_args
+from args import DEFAULT_RATES, parse_args
 import bilm
 from elmo import checkpoint, manifest, runlog
 from elmo.text import InputError, Vocabulary
-from elmo.training import TrainingProgram, default_learning_rate
+from elmo.training import TrainingProgram
 import numpy_bilm
 from reader import BucketedReader
 from tools import evaluate
@@ -100,7 +100,7 @@ def test_the_learning_rate_where_none_is_given(corpus, capsys, optim, rate):
 
 
 def test_adam_has_a_lower_rate_in_a_wide_network():
-    rates = [default_learning_rate('adam', cells) for cells in (512, 1000, 2000, 4096)]
+    rates = [DEFAULT_RATES['adam'](cells) for cells in (512, 1000, 2000, 4096)]
     assert rates[:3] == [0.004, 0.004, 0.002] and 0.0009 < rates[3] < 0.001
 
 
