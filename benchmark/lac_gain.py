@@ -7,7 +7,7 @@ and seeds.
         --variants without layer0 all
 
 Each cell of the table is a run of lac_finetune/train.py. The runs of a row and seed differ only in --use_elmo and
---elmo_layers. Finished runs in --output are not repeated, so the same command continues an interrupted table.
+--elmo_layers. The same command continues an interrupted table: what is finished is not repeated.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -43,7 +43,7 @@ def test_f1(directory):
 
 
 def run(args, sentences, seed, variant):
-    """Trains and tests one model, unless that run is finished."""
+    """Trains and tests one model, or goes on with that; nothing if it is finished."""
     directory = model_directory(args, sentences, seed, variant)
     if test_f1(directory) is not None:
         return
@@ -52,10 +52,13 @@ def run(args, sentences, seed, variant):
                '--elmo_checkpoint', args.elmo_checkpoint, '--save_dir', directory] + FLAGS[variant]
     for part in ('train', 'dev', 'test'):
         command += ['--%s_path' % part, os.path.join(args.data, part + '.tsv')]
-    with io.open(directory + '.log', 'wb') as log:
-        code = subprocess.call(command + args.more, stdout=log, stderr=subprocess.STDOUT)
+    environment = dict(os.environ)
+    environment[str('ELMO_SCRIPT')] = str(os.getpid())  # the run ends with this process, see elmo/signals.py
+    with io.open(directory + '.log', 'ab') as log:
+        code = subprocess.call(command + args.more + ['--resume'], stdout=log, stderr=subprocess.STDOUT,
+                               env=environment)
     if code:
-        raise InputError('%s.log: the run failed, see its end' % directory)
+        raise InputError('%s.log: the run failed or was stopped, see its end; the same command goes on' % directory)
 
 
 def main():

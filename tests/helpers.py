@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 from project import ROOT, cli
 import numpy as np
@@ -198,6 +199,16 @@ def rounded(array, bits):
     """The same as packing.round_mantissa, by arithmetic: numpy rounds to the nearest, and halves to the even one."""
     mantissa, exponent = np.frexp(array.astype('float64'))  # 0.5 <= mantissa < 1
     return np.ldexp(np.round(np.ldexp(mantissa, bits + 1)), exponent - bits - 1).astype('float32')
+
+
+def wait_until(condition):
+    """Returns what condition() does when that is true; it is asked for 100 seconds."""
+    for _ in range(1000):
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError('not in time')
 
 
 def children(parent, command_has):

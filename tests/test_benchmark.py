@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -13,7 +14,8 @@ import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
-from helpers import make_checkpoint, refused, rounded, run, tagger_flags, write_lines
+from helpers import (TAGGED, children, make_checkpoint, refused, rounded, run, tagger_flags, wait_until,
+                     write_lines)
 import bilm
 from benchmark import gains, lac_gain, perplexity, reviews, rounding, ud
 from bilm import ops
@@ -77,7 +79,27 @@ def test_each_variant_of_the_tagger_is_a_run(tmpdir, monkeypatch, capsys):
     assert {flags['--elmo_layers'] for flags in runs.flags[12:]} == {'0'}
     runs.code = 1
     monkeypatch.setattr(sys, 'argv', sys.argv + ['--seeds', '4'])
-    assert 'the run failed' in refused(capsys, lac_gain.main)
+    assert 'the run failed or was stopped' in refused(capsys, lac_gain.main)
+
+
+def test_an_interrupted_table_goes_on(task, monkeypatch, capsys):
+    output = task.join('gain')
+    flags = ['--elmo_checkpoint', task.join('elmo'), '--vocab_path', task.join('vocabulary.txt'), '--data', TAGGED,
+             '--output', output, '--sentences', 0, '--seeds', 1, '--', '--word_emb_dim', 4, '--grnn_hidden_dim', 4,
+             '--use_gpu', 'False', '--curves', 'False', '--patience', 1000, '--max_epoch']
+    command = [sys.executable, os.path.join(ROOT, 'benchmark', 'lac_gain.py')] + list(map(str, flags + [1000]))
+    process = subprocess.Popen(command)
+    run = output.join('sentences0-seed1-elmoFalse.resume')
+    wait_until(run.join('latest').exists)
+    training, = children(process.pid, 'lac_finetune/train.py')
+    process.kill()
+    process.wait()
+    wait_until(lambda: not os.path.exists('/proc/%d' % training))  # it goes with its table
+    assert run.join('latest').exists()
+    lines = output_of(lac_gain.main, flags + [2], monkeypatch, capsys)
+    assert re.match(r'\| all( \| [\d.]+){2} \| [+-][\d.]+ \|  \|$', lines[-1])
+    assert 'goes on after epoch' in output.join('sentences0-seed1-elmoFalse.log').read()
+    assert not run.exists()
 
 
 PARTS = {'train': '我们 在 上海\tr p ns', 'dev': '在\tp', 'test': '上海\tns'}

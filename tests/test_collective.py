@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import time
 
 import numpy as np
 import paddle.fluid as fluid
@@ -16,7 +15,7 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import Training, last, losses, run, run_command, same
+from helpers import Training, last, losses, run, run_command, same, wait_until
 from args import parse_args
 import bilm
 from elmo import collective, devices, distributed, release
@@ -92,15 +91,10 @@ def test_no_process_waits_on_alone(corpus):
     """The one that started it is killed before they have found each other."""
     killed = Training(corpus, 2, max_epoch=10 ** 6)
     killed.wait_for('2 CPU')  # it starts the other one next
-    deadline = time.time() + 100
-    while not killed.others():
-        assert time.time() < deadline
-    others = killed.others()
+    others = wait_until(killed.others)
     killed.process.kill()
     killed.end()
-    while any(os.path.exists('/proc/%d' % number) for number in others):
-        assert time.time() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not any(os.path.exists('/proc/%d' % number) for number in others))
 
 
 def test_batches_are_left_out_by_all(corpus):
