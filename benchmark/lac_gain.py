@@ -24,6 +24,7 @@ from project import ROOT, cli
 
 from benchmark import gains
 from elmo.text import InputError
+from lac_finetune import train
 
 FLAGS = {'without': ['--use_elmo', 'False'], 'layer0': ['--elmo_layers', '0'], 'all': []}
 NAMES = {'without': 'False', 'layer0': '0', 'all': 'True'}  # in the directory of a model
@@ -33,32 +34,43 @@ def model_directory(args, sentences, seed, variant):
     return os.path.join(args.output, 'sentences%d-seed%d-elmo%s' % (sentences, seed, NAMES[variant]))
 
 
-def test_f1(directory):
-    """Test F1 of a finished run in percent; None if it is not finished."""
-    path = os.path.join(directory, 'settings.json')
+def train_flags(args, sentences, seed, variant):
+    """The flags of lac_finetune/train.py for a run."""
+    found = ['--vocab_path', args.vocab_path, '--max_sentences', str(sentences), '--random_seed', str(seed),
+             '--elmo_checkpoint', args.elmo_checkpoint, '--save_dir', model_directory(args, sentences, seed, variant)]
+    for part in ('train', 'dev', 'test'):
+        found += ['--%s_path' % part, os.path.join(args.data, part + '.tsv')]
+    return found + FLAGS[variant] + args.more
+
+
+def test_f1(flags):
+    """Test F1 of the run with these flags in percent; None if it is not finished. InputError if it had other flags."""
+    wanted = vars(train.parse_args(flags))
+    path = os.path.join(wanted['save_dir'], 'settings.json')
     if not os.path.exists(path):
         return None
     with io.open(path, encoding='utf-8') as handle:
-        return json.load(handle).get('test_f1')
+        settings = json.load(handle)
+    for name in train.FIXED + ('max_epoch', 'patience') + (('elmo_checkpoint',) if wanted['use_elmo'] else ()):
+        found = settings['flags'].get(name, train.LATER.get(name))
+        if found != wanted[name]:
+            raise InputError('%s: was trained with --%s %s, not %s; choose another --output'
+                             % (path, name, found, wanted[name]))
+    return settings.get('test_f1')
 
 
-def run(args, sentences, seed, variant):
+def run(flags):
     """Trains and tests one model, or goes on with that; nothing if it is finished."""
-    directory = model_directory(args, sentences, seed, variant)
-    if test_f1(directory) is not None:
+    if test_f1(flags) is not None:
         return
-    command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py'), '--vocab_path', args.vocab_path,
-               '--max_sentences', str(sentences), '--random_seed', str(seed),
-               '--elmo_checkpoint', args.elmo_checkpoint, '--save_dir', directory] + FLAGS[variant]
-    for part in ('train', 'dev', 'test'):
-        command += ['--%s_path' % part, os.path.join(args.data, part + '.tsv')]
+    command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py')] + flags + ['--resume']
     environment = dict(os.environ)
     environment[str('ELMO_SCRIPT')] = str(os.getpid())  # the run ends with this process, see elmo/signals.py
-    with io.open(directory + '.log', 'ab') as log:
-        code = subprocess.call(command + args.more + ['--resume'], stdout=log, stderr=subprocess.STDOUT,
-                               env=environment)
+    path = train.parse_args(flags).save_dir + '.log'
+    with io.open(path, 'ab') as log:
+        code = subprocess.call(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
     if code:
-        raise InputError('%s.log: the run failed or was stopped, see its end; the same command goes on' % directory)
+        raise InputError('%s: the run failed or was stopped, see its end; the same command goes on' % path)
 
 
 def main():
@@ -77,14 +89,14 @@ def main():
     args = parser.parse_args()
     if not os.path.isdir(args.output):
         os.makedirs(args.output)
-    cells = list(itertools.product(args.sentences, args.seeds, args.variants))
+    runs = [train_flags(args, *cell) for cell in itertools.product(args.sentences, args.seeds, args.variants)]
     with contextlib.closing(multiprocessing.pool.ThreadPool(args.jobs)) as pool:
-        for number, _ in enumerate(pool.imap(lambda cell: run(args, *cell), cells), 1):
-            print('%d of %d runs finished' % (number, len(cells)))
+        for number, _ in enumerate(pool.imap(run, runs), 1):
+            print('%d of %d runs finished' % (number, len(runs)))
 
     print(gains.head('sentences', args.variants))
     for sentences in args.sentences:
-        print(gains.row(sentences or 'all', [[test_f1(model_directory(args, sentences, seed, variant))
+        print(gains.row(sentences or 'all', [[test_f1(train_flags(args, sentences, seed, variant))
                                               for seed in args.seeds] for variant in args.variants]))
 
 

@@ -57,28 +57,35 @@ class Runs(object):
         if not self.code:
             os.makedirs(flags['--save_dir'])
             f1 = self.scores[flags.get('--use_elmo', 'True'), flags.get('--elmo_layers', 'all')]
-            write_lines(os.path.join(flags['--save_dir'], 'settings.json'),
-                        [json.dumps({'test_f1': f1 + int(flags['--random_seed'])})])
+            settings = {'test_f1': f1 + int(flags['--random_seed']), 'flags': vars(train.parse_args(command[2:]))}
+            write_lines(os.path.join(flags['--save_dir'], 'settings.json'), [json.dumps(settings)])
         return self.code
 
 
 def test_each_variant_of_the_tagger_is_a_run(tmpdir, monkeypatch, capsys):
     runs = Runs({('False', 'all'): 80, ('True', '0'): 84, ('True', 'all'): 90})
     monkeypatch.setattr(lac_gain.subprocess, 'call', runs)
-    common = ['--elmo_checkpoint', 'elmo', '--output', tmpdir.join('gain'), '--sentences', '0', '5']
-    lines = output_of(lac_gain.main, common + ['--', '--max_epoch', '2'], monkeypatch, capsys)
+    common = ['--elmo_checkpoint', 'elmo', '--output', tmpdir.join('gain'), '--sentences', '0', '5', '--data', 'ner']
+    more = ['--', '--max_epoch', '2']
+    lines = output_of(lac_gain.main, common + more, monkeypatch, capsys)
     assert lines[-4:-2] == gains.head('sentences', ['without', 'all']).splitlines()
     assert lines[-2:] == ['| %s | 82.00 | 92.00 | +10.00 | 0.00 |' % name for name in ('all', '5')]
     assert len(runs.flags) == 12 and {flags['--max_epoch'] for flags in runs.flags} == {'2'}
 
-    everything = common + ['--variants', 'without', 'layer0', 'all', '--data', 'ner']
+    everything = common + ['--variants', 'without', 'layer0', 'all'] + more
     lines = output_of(lac_gain.main, everything, monkeypatch, capsys)
     assert lines[-1] == '| 5 | 82.00 | 86.00 | 92.00 | +10.00 | 0.00 | +6.00 | 0.00 |'
     assert len(runs.flags) == 18  # what is finished is not repeated
     assert {flags['--test_path'] for flags in runs.flags[12:]} == {os.path.join('ner', 'test.tsv')}
     assert {flags['--elmo_layers'] for flags in runs.flags[12:]} == {'0'}
+    for flag, others in (('dropout', more + ['--dropout', '0.5']), ('max_epoch', []),
+                         ('elmo_checkpoint', ['--elmo_checkpoint', 'x'] + more)):
+        monkeypatch.setattr(sys, 'argv', ['command'] + list(map(str, common)) + others)
+        message = refused(capsys, lac_gain.main)
+        assert 'was trained with --%s' % flag in message and 'another --output' in message
+    assert len(runs.flags) == 18
     runs.code = 1
-    monkeypatch.setattr(sys, 'argv', sys.argv + ['--seeds', '4'])
+    monkeypatch.setattr(sys, 'argv', ['command'] + list(map(str, common)) + ['--seeds', '4'])
     assert 'the run failed or was stopped' in refused(capsys, lac_gain.main)
 
 
@@ -86,9 +93,8 @@ def test_an_interrupted_table_goes_on(task, monkeypatch, capsys):
     output = task.join('gain')
     flags = ['--elmo_checkpoint', task.join('elmo'), '--vocab_path', task.join('vocabulary.txt'), '--data', TAGGED,
              '--output', output, '--sentences', 0, '--seeds', 1, '--', '--word_emb_dim', 4, '--grnn_hidden_dim', 4,
-             '--use_gpu', 'False', '--curves', 'False', '--patience', 1000, '--max_epoch']
-    command = [sys.executable, os.path.join(ROOT, 'benchmark', 'lac_gain.py')] + list(map(str, flags + [1000]))
-    process = subprocess.Popen(command)
+             '--use_gpu', 'False', '--curves', 'False', '--max_epoch', 12]
+    process = subprocess.Popen([sys.executable, os.path.join(ROOT, 'benchmark', 'lac_gain.py')] + list(map(str, flags)))
     run = output.join('sentences0-seed1-elmoFalse.resume')
     wait_until(run.join('latest').exists)
     training, = children(process.pid, 'lac_finetune/train.py')
@@ -96,7 +102,7 @@ def test_an_interrupted_table_goes_on(task, monkeypatch, capsys):
     process.wait()
     wait_until(lambda: not os.path.exists('/proc/%d' % training))  # it goes with its table
     assert run.join('latest').exists()
-    lines = output_of(lac_gain.main, flags + [2], monkeypatch, capsys)
+    lines = output_of(lac_gain.main, flags, monkeypatch, capsys)
     assert re.match(r'\| all( \| [\d.]+){2} \| [+-][\d.]+ \|  \|$', lines[-1])
     assert 'goes on after epoch' in output.join('sentences0-seed1-elmoFalse.log').read()
     assert not run.exists()
