@@ -60,9 +60,7 @@ def test_f1(flags):
 
 
 def run(flags):
-    """Trains and tests one model, or goes on with that; nothing if it is finished."""
-    if test_f1(flags) is not None:
-        return
+    """Trains and tests one model, or goes on with that."""
     command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py')] + flags + ['--resume']
     environment = dict(os.environ)
     environment[str('ELMO_SCRIPT')] = str(os.getpid())  # the run ends with this process, see elmo/signals.py
@@ -90,9 +88,10 @@ def main():
     if not os.path.isdir(args.output):
         os.makedirs(args.output)
     runs = [train_flags(args, *cell) for cell in itertools.product(args.sentences, args.seeds, args.variants)]
+    left = [flags for flags in runs if test_f1(flags) is None]
     with contextlib.closing(multiprocessing.pool.ThreadPool(args.jobs)) as pool:
-        for number, _ in enumerate(pool.imap(run, runs), 1):
-            print('%d of %d runs finished' % (number, len(runs)))
+        for number, _ in enumerate(pool.imap(run, left), 1):
+            print('%d of %d runs finished' % (len(runs) - len(left) + number, len(runs)))
 
     print(gains.head('sentences', args.variants))
     for sentences in args.sentences:

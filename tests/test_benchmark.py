@@ -83,6 +83,8 @@ def test_each_variant_of_the_tagger_is_a_run(tmpdir, monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', ['command'] + list(map(str, common)) + others)
         message = refused(capsys, lac_gain.main)
         assert 'was trained with --%s' % flag in message and 'another --output' in message
+    monkeypatch.setattr(sys, 'argv', ['command'] + list(map(str, common)) + ['--', '--dropot', '0.5'])
+    assert 'unrecognized arguments: --dropot' in refused(capsys, lac_gain.main)
     assert len(runs.flags) == 18
     runs.code = 1
     monkeypatch.setattr(sys, 'argv', ['command'] + list(map(str, common)) + ['--seeds', '4'])
