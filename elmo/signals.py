@@ -36,8 +36,8 @@ def end_with(parent, number):
             os.kill(os.getpid(), number)
 
 
-class Stopped(Exception):
-    """Raised by Stop.at_once."""
+class Stopped(BaseException):
+    """Raised by Stop.at_once, anywhere. No Exception: libraries catch these, threading while it starts a thread."""
 
 
 class Stop(object):

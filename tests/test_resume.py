@@ -18,7 +18,7 @@ from project import ROOT
 from helpers import ADAGRAD, SEVERAL_DEVICES, last, parameters, refused_training, run, run_command, same
 from elmo import checkpoint
 from elmo.evaluator import Evaluator
-from elmo.signals import Stop
+from elmo.signals import Stop, Stopped
 from elmo.text import InputError
 from elmo.training import TrainingProgram
 from train import Trainer
