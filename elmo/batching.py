@@ -116,8 +116,8 @@ def prefetch(iterable, depth=4):
 
     thread = threading.Thread(target=work)
     thread.daemon = True
-    thread.start()
     try:
+        thread.start()  # a signal may raise an exception in here
         while True:
             item, error = items.get()
             if error:
@@ -127,4 +127,5 @@ def prefetch(iterable, depth=4):
             yield item
     finally:
         stopped.set()
-        thread.join(1)  # not for ever: when the interpreter goes down, threads stand still
+        if thread.is_alive():
+            thread.join(1)  # not for ever: when the interpreter goes down, threads stand still

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -168,6 +169,22 @@ def test_what_a_script_passes_on_is_no_second_signal(monkeypatch, capsys):
             assert not codes and capsys.readouterr().err.count('coming to an end') == 1
             os.kill(os.getpid(), other)
         assert codes.pop() == 128 + other
+
+
+def test_a_signal_while_a_thread_starts(monkeypatch):
+    start = threading._start_new_thread
+
+    def start_and_signal(*arguments):
+        started = start(*arguments)
+        thread.began.wait(100)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started
+
+    thread = threading.Thread(target=lambda: thread.began.set())
+    thread.began = threading.Event()
+    monkeypatch.setattr(threading, '_start_new_thread', start_and_signal)
+    with Stop() as stop, pytest.raises(Stopped), stop.at_once():
+        thread.start()
 
 
 def test_saves_by_the_clock(corpus):
