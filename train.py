@@ -374,6 +374,7 @@ def fit(trainer):
                 trainer.save()
             if trainer.ending():
                 break
+    trainer.save_the_rest()  # a signal may come at any time, also after save_due
 
 
 def run(job, config, path, skipped):

@@ -171,6 +171,20 @@ def test_what_a_script_passes_on_is_no_second_signal(monkeypatch, capsys):
         assert codes.pop() == 128 + other
 
 
+def test_a_signal_after_the_last_look_at_what_is_to_save(corpus, monkeypatch):
+    due = Trainer.save_due
+
+    def due_and_signal(self):
+        found = due(self)
+        if self.state['step'] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(Trainer, 'save_due', due_and_signal)
+    run(corpus, max_steps=9)
+    assert steps(corpus.directory.join('checkpoints'))[-1] == '000003'
+
+
 def test_a_signal_while_a_thread_starts(monkeypatch):
     start = threading._start_new_thread
 
