@@ -27,51 +27,47 @@ if hasattr(fluid.layers, 'matmul'):  # up to fluid 2.4
     from paddle.fluid.regularizer import L2DecayRegularizer as L2Decay
     data, load_vars, sequence_unpad = fluid.data, fluid.io.load_vars, ops.sequence_unpad
 else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
+    import types
+
     import paddle
+    from paddle.nn import functional
     from paddle.nn.initializer import (ConstantInitializer, NormalInitializer, NumpyArrayInitializer,
                                        XavierInitializer)
     from paddle.regularizer import L2Decay
-    data, load_vars = paddle.static.data, paddle.static.load_vars
-    sequence_unpad = paddle.static.nn.sequence_unpad
+    from paddle.static import nn
+    data, load_vars, sequence_unpad = paddle.static.data, paddle.static.load_vars, nn.sequence_unpad
 
-    class ops(object):
-        """The functions of fluid.layers that are used here, and those that a small task wants beside them."""
+    def append(kind, inputs, **attrs):
+        """Appends an operator to the program; fluid infers the shape and the LoD of its output."""
+        helper = LayerHelper(kind)
+        out = helper.create_variable_for_type_inference('float32')
+        helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
+        return out
 
-        @staticmethod
-        def append(kind, inputs, **attrs):
-            """Appends an operator to the program; fluid infers the shape and the LoD of its output."""
-            helper = LayerHelper(kind)
-            out = helper.create_variable_for_type_inference('float32')
-            helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
-            return out
+    def elementwise(kind):
+        return lambda x, y: append('elementwise_' + kind, {'X': x, 'Y': y}, axis=-1)
 
-        assign, cast, exp, log, reshape, shape, slice = [staticmethod(function) for function in (
-            paddle.assign, paddle.cast, paddle.exp, paddle.log, paddle.reshape, paddle.shape, paddle.slice)]
-        layer_norm, sequence_concat, sequence_pool, sequence_slice = [staticmethod(function) for function in (
-            paddle.static.nn.layer_norm, paddle.static.nn.sequence_concat, paddle.static.nn.sequence_pool,
-            paddle.static.nn.sequence_slice)]
-        embedding = staticmethod(fluid.layers.embedding)
-        fill_constant_batch_size_like = staticmethod(fluid.layers.fill_constant_batch_size_like)
-        mean, softmax = staticmethod(paddle.mean), staticmethod(paddle.nn.functional.softmax)
-        softmax_with_cross_entropy = staticmethod(paddle.nn.functional.softmax_with_cross_entropy)
-        elementwise_add, elementwise_sub, elementwise_mul, elementwise_div = [staticmethod(
-            lambda x, y, kind='elementwise_' + name: ops.append(kind, {'X': x, 'Y': y}, axis=-1))
-            for name in ('add', 'sub', 'mul', 'div')]
-        matmul = staticmethod(lambda x, y, transpose_y=False: paddle.matmul(x, y, False, transpose_y))
-        relu = staticmethod(paddle.nn.functional.relu)
-        reduce_max = staticmethod(lambda x, dim=None, keep_dim=False: paddle.max(x, dim, keepdim=keep_dim))
-        reduce_sum = staticmethod(lambda x, dim=None, keep_dim=False: paddle.sum(x, dim, keepdim=keep_dim))
-        split = staticmethod(lambda x, number, dim: paddle.split(x, number, dim))
-        concat = staticmethod(lambda input, axis=0: ops.append('concat', {'X': input}, axis=axis))
-        sums = staticmethod(lambda parts: ops.append('sum', {'X': parts}))
-        scale = staticmethod(lambda x, scale=1., bias=0.: ops.append('scale', {'X': x}, scale=scale, bias=bias))
-        gather = staticmethod(lambda x, index, overwrite: ops.append('gather', {'X': x, 'Index': index},
-                                                                     overwrite=overwrite))
-        lod_reset = staticmethod(lambda x, y: ops.append('lod_reset', {'X': x, 'Y': y}))
-        dropout = staticmethod(lambda x, rate, dropout_implementation: paddle.nn.functional.dropout(
-            x, rate, mode=dropout_implementation))
-        fc = staticmethod(lambda x, size, param_attr=None, bias_attr=None: paddle.static.nn.fc(
-            x, size, weight_attr=param_attr, bias_attr=bias_attr))
+    ops = types.SimpleNamespace(  # what is used here of fluid.layers, and what a small task wants beside it
+        assign=paddle.assign, cast=paddle.cast, exp=paddle.exp, log=paddle.log, mean=paddle.mean,
+        reshape=paddle.reshape, shape=paddle.shape, slice=paddle.slice,
+        relu=functional.relu, softmax=functional.softmax,
+        softmax_with_cross_entropy=functional.softmax_with_cross_entropy,
+        layer_norm=nn.layer_norm, sequence_concat=nn.sequence_concat, sequence_pool=nn.sequence_pool,
+        sequence_slice=nn.sequence_slice, embedding=fluid.layers.embedding,
+        fill_constant_batch_size_like=fluid.layers.fill_constant_batch_size_like,
+        elementwise_add=elementwise('add'), elementwise_sub=elementwise('sub'), elementwise_mul=elementwise('mul'),
+        elementwise_div=elementwise('div'),
+        matmul=lambda x, y, transpose_y=False: paddle.matmul(x, y, False, transpose_y),
+        reduce_max=lambda x, dim=None, keep_dim=False: paddle.max(x, dim, keepdim=keep_dim),
+        reduce_sum=lambda x, dim=None, keep_dim=False: paddle.sum(x, dim, keepdim=keep_dim),
+        split=lambda x, number, dim: paddle.split(x, number, dim),
+        concat=lambda input, axis=0: append('concat', {'X': input}, axis=axis),
+        sums=lambda parts: append('sum', {'X': parts}),
+        scale=lambda x, scale=1., bias=0.: append('scale', {'X': x}, scale=scale, bias=bias),
+        gather=lambda x, index, overwrite: append('gather', {'X': x, 'Index': index}, overwrite=overwrite),
+        dropout=lambda x, rate, dropout_implementation: functional.dropout(x, rate, mode=dropout_implementation),
+        fc=lambda x, size, param_attr=None, bias_attr=None: nn.fc(x, size, weight_attr=param_attr,
+                                                                  bias_attr=bias_attr))
 
 PUBLISHED_CONFIG = {
     'vocab_size': 52445,
@@ -636,10 +632,10 @@ def config_problem(config):
         elif name == 'num_layers':
             high = 100
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-            return '%s is %s, not from %s to %s' % (name, json.dumps(value)[:40], low, high)
+            return '%s is %s, not from %s to %s' % (name, json.dumps(value, default=str)[:40], low, high)
     digest = config.get('vocab_sha256')
     if digest is not None and (not isinstance(digest, type('')) or len(digest) > 64):
-        return 'vocab_sha256 is %s, not a digest' % json.dumps(digest)[:40]
+        return 'vocab_sha256 is %s, not a digest' % json.dumps(digest, default=str)[:40]
     return ''
 
 
@@ -718,7 +714,7 @@ def _problems_of_files(dirname, shapes, num_layers):
                 problems.append('%s has shape %s in the checkpoint, %s here' % (name, list(shape), list(shapes[name])))
         except CheckpointError as error:
             problems.append(error.args[0])
-    return problems or ([] if shapes else ['the program has no parameter of a biLM'])
+    return problems
 
 
 def init_pretraining_params(exe, dirname, main_program, config=None):
@@ -745,6 +741,8 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
               for parameter in main_program.all_parameters()}
     num_layers = sum(1 for name in shapes if name.startswith('fw_layer') and name.endswith('_gate_w'))
     names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
+    if not names:
+        raise CheckpointError('%s: cannot be loaded: the program has no parameter of a biLM; call emb before' % dirname)
     if not os.path.isdir(dirname):
         raise CheckpointError('%s: no such checkpoint directory' % dirname)
     inner = sorted(name for name in os.listdir(dirname) if os.path.exists(os.path.join(dirname, name, TABLE)))
@@ -752,12 +750,14 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         raise CheckpointError('%s: holds checkpoints, but is none itself; give one of them, such as %s'
                               % (dirname, os.path.join(dirname, inner[-1])))
     if config is None:
-        config = dict(PUBLISHED_CONFIG)
+        has_own = not num_layers and os.path.exists(os.path.join(dirname, 'bilm.json'))
+        config = dict(read_config(dirname) if has_own else PUBLISHED_CONFIG)
+        if TABLE in names:
+            config['vocab_size'], config['embed_size'] = shapes[TABLE]
         if num_layers:
-            vocab_size, embed_size = shapes[TABLE]
-            config.update(vocab_size=vocab_size, embed_size=embed_size,
-                          hidden_size=shapes[gate_name('fw', 1)][1] // 4)
-    config = dict(config, num_layers=num_layers)
+            config['hidden_size'] = shapes[gate_name('fw', 1)][1] // 4
+    if num_layers:  # emb alone has none; it is layer 0 of any number
+        config = dict(config, num_layers=num_layers)
     check_files(dirname, config, {name: shapes[name] for name in names})
     names = sorted(names & set(os.listdir(dirname)))
     block = main_program.global_block()

@@ -299,6 +299,38 @@ def test_loading_an_encoder_alone(saved):
     assert load(directory)[0] == sorted(set(bilm.parameter_shapes(CONFIG)) - set(bilm.SOFTMAX_PARAMETERS))
 
 
+@pytest.mark.parametrize('with_config', [False, True], ids=['sizes of the checkpoint', 'config given'])
+def test_loading_layer_0_alone(saved, with_config):
+    model, directory = saved
+    with open(os.path.join(directory, 'bilm.json'), 'w') as handle:
+        json.dump(CONFIG, handle)
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        bilm.emb(bilm.data('word', [None, 1], 'int64', lod_level=1), config=CONFIG)
+    with fluid.scope_guard(fluid.Scope()):
+        names = bilm.init_pretraining_params(model.exe, directory, program, config=CONFIG if with_config else None)
+        assert names == [bilm.TABLE]
+        table = np.array(fluid.global_scope().find_var(bilm.TABLE).get_tensor())
+    assert (table == model.values[bilm.TABLE]).all()
+
+
+def test_loading_layer_0_of_another_vocabulary(saved):
+    model, directory = saved
+    with open(os.path.join(directory, 'bilm.json'), 'w') as handle:
+        json.dump(CONFIG, handle)
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        bilm.emb(bilm.data('word', [None, 1], 'int64', lod_level=1), 24, 5)
+    with pytest.raises(ValueError, match='cannot be loaded: vocab_size is 23 in the checkpoint, 24 here$'):
+        bilm.init_pretraining_params(model.exe, directory, program)
+
+
+def test_loading_into_a_program_without_elmo(saved):
+    model, directory = saved
+    with pytest.raises(ValueError, match='the program has no parameter of a biLM; call emb before'):
+        bilm.init_pretraining_params(model.exe, directory, fluid.Program())
+
+
 def damage_missing(directory):
     os.remove(os.path.join(directory, 'lstmp_2.w_1'))
 

@@ -129,6 +129,8 @@ OTHER = dict(CONFIG, hidden_size=9)
                                                                             'config=config'),
     (lambda word: bilm.emb(word, 23, config=CONFIG), 'give either config or vocab_size and emb_size'),
     (lambda word: bilm.emb(word, 0), 'vocab_size is 0, not from 1'),
+    (lambda word: bilm.emb(word, np.int64(0), 8), 'vocab_size is .?0.?, not from 1'),
+    (lambda word: bilm.emb(word, 23, np.float32(8)), 'embed_size is .?8.0.?, not from 1'),
     (lambda word: bilm.emb(word, config='checkpoints'), 'config is what read_config'),
     (lambda word: bilm.emb(word, config={'vocab_size': 23}), 'lacks '),
     (lambda word: bilm.elmo_encoder(bilm.emb(word, config=CONFIG)),
