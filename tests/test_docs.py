@@ -14,7 +14,8 @@ import pytest
 from project import ROOT
 from helpers import run, run_command, write_lines
 
-PATTERNS = ('*.md', 'docs/*.md', 'docs/en/*.md', 'lac_finetune/*.md', 'benchmark/*.md')
+PATTERNS = ('*.md', 'docs/*.md', 'docs/en/*.md', 'lac_finetune/*.md', 'benchmark/*.md',
+            'models/*/README.md')
 PAGES = sorted(os.path.relpath(path, ROOT) for pattern in PATTERNS for path in glob.glob(os.path.join(ROOT, pattern)))
 COMMANDS = ['train.py', 'data/prepare.py', 'data/pku.py', 'data/published.py', 'lac_finetune/infer.py',
             'lac_finetune/train.py', 'models/pack.py', 'models/text.py'] + [
