@@ -10,7 +10,6 @@
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import os
-import shutil
 import threading
 
 import numpy as np
@@ -229,9 +228,10 @@ def save(exe, directory, vocabulary, labels, settings, temporary):
         target, parameters = os.path.join(temporary, 'network'), program.all_parameters()
         with checkpoint.saving(target, parameters):
             fluid.io.save_inference_model(target, ['word'], [path], exe, program)
-        shutil.copyfile(vocabulary.path, os.path.join(temporary, 'vocabulary.txt'))
-        with replacing(os.path.join(temporary, 'tags.txt')) as output:
-            output.write(''.join(label + '\n' for label in labels))
+        # The vocabulary as it was read: its file may have changed since, or be a pipe.
+        for name, lines in (('vocabulary.txt', vocabulary.words), ('tags.txt', labels)):
+            with replacing(os.path.join(temporary, name)) as output:
+                output.writelines(line + '\n' for line in lines)
         manifest.write(temporary)
         write_json(os.path.join(temporary, 'settings.json'), settings)  # not in the manifest: it gets the test score
 

@@ -261,6 +261,29 @@ def test_published_layout(task, monkeypatch):
     assert settings(task.join('model'))['sizes']['elmo']['embed_size'] == 4
 
 
+@pytest.mark.parametrize('source', ['changed', 'pipe'])
+def test_the_model_has_the_vocabulary_that_it_was_trained_with(task, monkeypatch, source):
+    """Whatever has become of the file meanwhile; a pipe can be read only once."""
+    path, fit = task.join('vocabulary.txt'), train.fit
+    content = path.read_binary()
+
+    def changed(*args):
+        path.write_binary(content + '新词\n'.encode('utf-8'))
+        return fit(*args)
+
+    if source == 'pipe':
+        reader, writer = os.pipe()
+        os.write(writer, content)
+        os.close(writer)
+        run(task, vocab_path='/dev/fd/%d' % reader)
+        os.close(reader)
+    else:
+        monkeypatch.setattr(train, 'fit', changed)
+        run(task)
+    assert task.join('model', 'vocabulary.txt').read_binary() == content
+    assert 'test_f1' in settings(task.join('model'))  # it was loaded again
+
+
 def test_bad_training_data(task, capsys):
     def line(**changed):
         found = refused(capsys, lambda: run(task, **changed))
