@@ -37,6 +37,8 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.tokenized and args.dictionary:
         parser.error('--dictionary is for text that is not --tokenized; give one of them')
+    if args.dictionary == '-' and '-' in args.input:
+        parser.error('--dictionary - and the text are both standard input; name a file for one of them')
     return args
 
 

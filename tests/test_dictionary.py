@@ -4,8 +4,9 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 
 import pytest
 
-from helpers import write_lines
+from helpers import refused, write_lines
 from elmo.text import InputError
+from lac_finetune import infer
 from lac_finetune.dictionary import Dictionary
 
 SAID = '春天/t 的/u 花开/v 秋天/t 的/u 风/n'
@@ -46,6 +47,13 @@ def test_width_and_slashes(tmpdir):
     dictionary = Dictionary(write_lines(tmpdir.join('words.txt'), ['ＡB１/nz', '1/2/m', '//w']))
     assert dictionary.apply([('aAb', 'n'), ('Ａ', 'x'), ('Ｂ1', 'y')]) == [('aAb', 'n'), ('ＡＢ1', 'nz')]
     assert dictionary.apply([('1', 'a'), ('/', 'b'), ('2/', 'c')]) == [('1/2', 'm'), ('/', 'w')]
+
+
+@pytest.mark.parametrize('inputs', [[], ['-'], ['a.txt', '-']])
+def test_standard_input_is_not_both_text_and_dictionary(capsys, inputs):
+    flags = ['--model_dir', 'model', '--dictionary', '-']
+    assert '--dictionary - ' in refused(capsys, lambda: infer.parse_args(flags + inputs))
+    assert infer.parse_args(flags + ['a.txt']).dictionary == '-'
 
 
 @pytest.mark.parametrize('lines, message', [
