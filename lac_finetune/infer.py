@@ -31,7 +31,7 @@ def parse_args(argv=None):
     parser.add_argument('--dictionary', metavar='FILE', help='words that are kept as given, whatever the model says: a '
                         'word or several words a line, each word or word/tag')
     parser.add_argument('--batch_tokens', type=cli.positive_int, help='units at a time; not given: as in training')
-    parser.add_argument('--batch_wait', type=cli.number(float, low=0), default=0.02,
+    parser.add_argument('--batch_wait', type=cli.number(float, low=0, high=3600), default=0.02,
                         help='seconds that a line of a pipe or terminal may wait for more lines to be tagged with it')
     flags.use_one_gpu(parser)
     args = parser.parse_args(argv)

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from project import ROOT
-from helpers import kill_after, run_command, tagger_flags, write_lines
+from helpers import kill_after, refused, run_command, tagger_flags, write_lines
 from elmo import stream, text
 from elmo.text import InputError
-from lac_finetune import train
+from lac_finetune import infer, train
 
 pytestmark = pytest.mark.usefixtures('fresh_scope')
 SECONDS = 100  # that a command may take before it is killed
@@ -91,6 +91,12 @@ def test_a_pipe_that_is_full_is_read_in_blocks(tmpdir):
     assert [line for _, line in next(found)[0]] == ['三\n', '四\n']
     os.close(both)
     assert [line for _, line in next(found)[0]] == ['五'] and not list(found)
+
+
+@pytest.mark.parametrize('wait', ['-1', '3601', '1e10'])
+def test_a_wait_that_is_none_is_refused(capsys, wait):
+    line = refused(capsys, lambda: infer.parse_args(['--model_dir', 'model', '--batch_wait', wait]))
+    assert '--batch_wait' in line and wait in line
 
 
 def test_a_bad_line_is_named(tmpdir, monkeypatch):
