@@ -7,4 +7,4 @@ set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$root/scripts/find_python.sh" >&2
-exec "$PYTHON" "$root/lac_finetune/infer.py" --model_dir lac_pku "$@"
+exec "$PYTHON" "$root/lac_finetune/infer.py" --model_dir "${ELMO_MODELS:-$root/models}/lac_pku" "$@"

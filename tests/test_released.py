@@ -285,10 +285,12 @@ def test_training_starts_from_a_released_tagger(both, task):
 
 
 def test_the_script_tags(both, task):
+    """In a directory too that has something else of this name, and with a path of models that is not absolute."""
     shutil.copytree(str(both.directory.join('lac_tiny')), str(both.directory.join('lac_pku')))
+    task.mkdir('lac_pku')
     expected = tagger.Tagger('lac_tiny').run(TEXT)
     code, output, errors = run_command(['sh', os.path.join(ROOT, 'tag.sh'), '--use_gpu', 'False'], TEXT.encode('utf-8'),
-                                       dict(os.environ, PYTHON=sys.executable))
+                                       dict(os.environ, PYTHON=sys.executable, ELMO_MODELS='models'), cwd=str(task))
     assert (code, output) == (0, ' '.join(map('/'.join, zip(*expected))) + '\n'), errors
 
 
