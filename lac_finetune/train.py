@@ -97,6 +97,8 @@ def parse_args(argv=None):
         parser.error('--use_elmo True wants --elmo_checkpoint; --use_elmo False does without')
     if not args.vocab_path and not args.init_from and not args.elmo_checkpoint:
         parser.error('--vocab_path is wanted; --elmo_checkpoint or --init_from with a released model does without')
+    if os.path.basename(args.save_dir.rstrip(os.sep)) in ('', os.curdir, os.pardir):
+        parser.error('--save_dir %s: names no new directory; give it a name, such as model' % args.save_dir)
     return args
 
 

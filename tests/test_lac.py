@@ -348,6 +348,12 @@ def test_save_dir_that_cannot_be_used(model, capsys):
     assert path in refused(capsys, lambda: run(model, save_dir=path))
 
 
+@pytest.mark.parametrize('save_dir', ['', '/', '//', '.', './', 'models/..'])
+def test_save_dir_that_names_no_new_directory(tmpdir, capsys, save_dir):
+    line = refused(capsys, lambda: train.parse_args(tagger_flags(tmpdir, save_dir=save_dir)))
+    assert '--save_dir %s: names no new directory' % save_dir in line
+
+
 def test_bad_input_of_infer(model):
     directory = model.join('model')
     code, output, errors = command(directory, text='我\n'.encode('utf-8') + b'\xff\n')
