@@ -27,6 +27,8 @@ PANELS = (
     ('tokens/s', '每秒词数', 'from 0', [('train', 'tokens_per_second', '')]),
 )
 LINES = ('-', '--', ':', '-.')
+# What may be raised where matplotlib is not installed, does not fit, or cannot write. A run goes on without pictures.
+FAILURES = (ImportError, InputError, EnvironmentError, RuntimeError, ValueError)
 CHINESE_FONTS = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Source Han Sans SC', 'WenQuanYi Micro Hei',
                  'WenQuanYi Zen Hei', 'SimHei', 'Microsoft YaHei', 'PingFang SC', 'Heiti SC')
 
@@ -168,7 +170,7 @@ class Curves(object):
             records = runlog.read(self._directory)
             if records:
                 draw([('', records)], os.path.join(self._directory, NAME))
-        except (ImportError, InputError, EnvironmentError, RuntimeError, ValueError) as error:
+        except FAILURES as error:
             print('%s is not drawn any more: %s: %s' % (NAME, type(error).__name__, error))
             self._wanted = False
         self._drawn = clock.now()

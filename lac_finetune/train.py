@@ -394,14 +394,17 @@ def report(job):
     score = evaluate(tagger.load(job.directory, job.place), job.test)
     print('test %s, %d sentences' % (score, len(job.test)))
     print('most often confused: %s' % ', '.join('%s as %s %d' % error for error in score.errors(5)))
+    settings = dict(tagger.read_settings(job.directory), test_f1=score.f1)
+    write_json(os.path.join(job.directory, 'settings.json'), settings)
     tags, counts = score.confusion_table()
     with replacing(os.path.join(job.directory, 'confusion.tsv')) as output:
         output.write('gold\\found\t%s\n' % '\t'.join(tags))
         output.writelines('%s\t%s\n' % (tag, '\t'.join(map(str, row))) for tag, row in zip(tags, counts))
     if job.args.curves:
-        curves.draw_confusion(tags, counts, os.path.join(job.directory, 'confusion.png'))
-    settings = dict(tagger.read_settings(job.directory), test_f1=score.f1)
-    write_json(os.path.join(job.directory, 'settings.json'), settings)
+        try:
+            curves.draw_confusion(tags, counts, os.path.join(job.directory, 'confusion.png'))
+        except curves.FAILURES as error:
+            print('confusion.png is not drawn: %s: %s' % (type(error).__name__, error))
     mix = settings['elmo_mix']
     if mix:
         weights = ' '.join('%.3f' % weight for weight in mix['weights'])

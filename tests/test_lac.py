@@ -354,6 +354,15 @@ def test_save_dir_that_names_no_new_directory(tmpdir, capsys, save_dir):
     assert '--save_dir %s: names no new directory' % save_dir in line
 
 
+def test_without_matplotlib_only_the_pictures_are_missing(task, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    run(task, curves=True)
+    output = capsys.readouterr().out
+    assert 'curves.png is not drawn' in output and 'confusion.png is not drawn: ' in output
+    assert settings(task.join('model'))['test_f1'] > 0 and task.join('model', 'confusion.tsv').check()
+    assert not task.join('model.resume').check()
+
+
 def test_bad_input_of_infer(model):
     directory = model.join('model')
     code, output, errors = command(directory, text='我\n'.encode('utf-8') + b'\xff\n')
