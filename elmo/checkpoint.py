@@ -30,6 +30,8 @@ from elmo.release import save_vars
 from elmo.text import InputError, Vocabulary, open_binary
 
 POINTERS = 'latest', 'best'
+START_ANEW = 'start a new run from its parameters with --init_from'  # for who cannot go on with a checkpoint
+NAMES = {'train_units': 'units of the training text:'}  # of what must be the same and is no flag
 _NAME = re.compile('[0-9]{6,}$')
 
 
@@ -337,11 +339,10 @@ def load_language_model(exe, path, program, config, vocabulary):
     return names
 
 
-def read_state(path, wanted):
+def read_state(path, wanted, advice=START_ANEW):
     """The dict in train_state.json of a checkpoint; InputError if it is not as the schema `wanted` says."""
     manifest.check(path, ['train_state.json'])
-    state = read_json(os.path.join(path, 'train_state.json'),
-                      '; to start from its parameters alone use --init_from')
+    state = read_json(os.path.join(path, 'train_state.json'), '; ' + advice)
     problem = schema.problem(state, wanted)
     if problem:
         raise InputError('%s: its train_state.json is not the state of such a run: %s; take another checkpoint'
@@ -349,7 +350,7 @@ def read_state(path, wanted):
     return state
 
 
-def load_state(exe, path, variables, here, wanted, later=()):
+def load_state(exe, path, variables, here, wanted, later=(), advice=START_ANEW):
     """Loads the state of a run from a checkpoint: the variables saved beside the parameters, and train_state.json.
 
     It tells where the run goes on in another way than before, see devices.describe.
@@ -360,6 +361,7 @@ def load_state(exe, path, variables, here, wanted, later=()):
             should be.
         wanted: the schema of train_state.json.
         later: {name: value} of the flags that came later than the first release; the value is that of a run before.
+        advice: what to do for other flags.
 
     Returns:
         The dict of train_state.json.
@@ -367,13 +369,13 @@ def load_state(exe, path, variables, here, wanted, later=()):
     Raises:
         InputError: a flag differs, and all that do are named; or a file is missing or damaged.
     """
-    state = read_state(path, wanted)
+    state = read_state(path, wanted, advice)
     flags, there = here['flags'], dict(later, **state['flags'])
-    changed = ['--%s %s there, %s here' % (name, there.get(name, 'missing'), flags[name])
+    changed = ['%s %s there, %s here' % (NAMES.get(name, '--' + name), there.get(name, 'missing'), flags[name])
                for name in sorted(flags) if name not in there or there[name] != flags[name]]
     if changed:
-        raise InputError('%s: the run would not go on as it was: %s; for other settings start a new run from its '
-                         'parameters with --init_from' % (path, ', '.join(changed)))
+        raise InputError('%s: the run would not go on as it was: %s; give them as they were, or %s'
+                         % (path, ', '.join(changed), advice))
     if state.get('ran_on') not in (None, here['ran_on']):
         print('the run was on %s, and goes on with %s: the last digits will not be those of a run never stopped'
               % (state['ran_on'], here['ran_on']))

@@ -228,7 +228,9 @@ class Trainer(object):
         self.sizes = dict(job.sizes, num_labels=len(self.labels))
         self._build()
         self._load()
-        self.elmo_layers = self._elmo_layers() if self.sizes['elmo'] else None
+        self.elmo_layers = None
+        if self.sizes['elmo']:
+            self.elmo_layers = ElmoLayers(job.place, self.sizes, os.path.dirname(os.path.abspath(job.directory)))
         decoder = tagger.Decoder(self.exe, self.sizes, self.elmo_layers, self.args.batch_tokens,
                                  self.args.max_sentence_length)
         self.tagger = tagger.TextTagger(decoder, units, self.labels)
@@ -262,20 +264,21 @@ class Trainer(object):
             names = checkpoint.load_parameters(self.exe, self.job.elmo, whole, self.sizes['elmo'], self.job.vocabulary)
             print('loaded %s: %s' % (self.job.elmo, ' '.join(names)))
 
-    def _elmo_layers(self):
-        layers = ElmoLayers(self.job.place, self.sizes, os.path.dirname(os.path.abspath(self.job.directory)))
-        layers.prepare([example.ids for example in self.examples], self.args.batch_tokens)
-        return layers
-
     def restore(self):
         """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
         path = checkpoint.newest_whole(self.job.checkpoints)
         if path:
-            self.state = checkpoint.load_state(self.exe, path, self.kept, self.state, STATE, LATER)
+            self.state = checkpoint.load_state(self.exe, path, self.kept, self.state, STATE, LATER,
+                                               'choose another --save_dir')
             checkpoint.load_variables(self.exe, path, '', self.program.all_parameters())
             print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
         self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)
         self.curves = curves.Curves(self.job.checkpoints, self.args.curves)
+
+    def prepare(self):
+        """Computes ELMo's layers of the training sentences, if they are still to be trained on. It takes minutes."""
+        if self.elmo_layers and not self.finished():
+            self.elmo_layers.prepare([example.ids for example in self.examples], self.args.batch_tokens)
 
     def batches(self):
         """Yields the feed of each step of an epoch. The order and the dropout follow from the seed and the epoch."""
@@ -352,16 +355,18 @@ class Trainer(object):
 
 def fit(trainer, stop):
     """Trains epoch by epoch and keeps the best model; False if a signal asked to stop before the end."""
-    while not trainer.finished():
-        try:
+    try:
+        with stop.at_once():
+            trainer.prepare()
+        while not trainer.finished():
             with stop.at_once():
                 step, start = trainer.train_epoch(), clock.now()
                 score = trainer.evaluate()
-        except Stopped:
-            print('stopped by %s; to go on after epoch %d: the same command with --resume'
-                  % (stop.requested, trainer.state['epoch']))
-            return False
-        trainer.end_epoch(step, score, clock.now() - start)
+            trainer.end_epoch(step, score, clock.now() - start)
+    except Stopped:
+        print('stopped by %s; to go on after epoch %d: the same command with --resume'
+              % (stop.requested, trainer.state['epoch']))
+        return False
     trainer.curves.draw(last=True)
     if trainer.state['epoch'] < trainer.args.max_epoch:
         print('stopped: %d epochs without a better dev F1' % trainer.args.patience)

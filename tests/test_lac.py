@@ -24,6 +24,7 @@ from elmo import arrays, runlog
 from elmo.text import InputError
 from lac_finetune import network, tagger, train
 from lac_finetune.average import Average
+from lac_finetune.elmo import ElmoLayers
 from lac_finetune.evaluation import Score
 from lac_finetune.reader import read_tagged
 
@@ -442,6 +443,36 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     task.join('model').rename(task.join('model.resume', '.model.old'))  # as after a kill between two renames
     run(task, resume=True, **changed)
     assert settings(task.join('model'))['test_f1'] and not task.join('model.resume').check()
+
+
+def test_a_tagger_does_not_go_on_with_another_training_text(task, capsys, monkeypatch):
+    with io.open(os.path.join(TAGGED, 'train.tsv'), encoding='utf-8') as handle:
+        lines = handle.read().splitlines()
+    changed = {'max_epoch': 3, 'train_path': write_lines(task.join('train.tsv'), lines)}
+    with monkeypatch.context() as patch:
+        stopped_in_epoch(2, patch)
+        run(task, **changed)
+    write_lines(task.join('train.tsv'), lines + lines[:1])
+    monkeypatch.setattr(ElmoLayers, 'prepare', None)  # which takes minutes, so the flags are compared before
+    line = refused(capsys, lambda: run(task, resume=True, **changed))
+    assert re.search(r'as it was: units of the training text: \d+ there, \d+ here; ', line)
+    assert 'another --save_dir' in line and 'init_from' not in line
+
+
+def test_a_signal_stops_a_run_that_prepares_the_layers_of_elmo(task, capsys, monkeypatch):
+    compute = ElmoLayers._compute
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        compute(*args)
+        raise AssertionError('it goes on')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ElmoLayers, '_compute', interrupted)
+        run(task)
+    assert 'to go on after epoch 0: the same command with --resume' in capsys.readouterr().out
+    run(task, resume=True)
+    assert settings(task.join('model'))['test_f1'] > 0
 
 
 def test_a_full_disk_under_the_layers_of_elmo(task):
