@@ -32,6 +32,8 @@ LEARNING_RATE = str('learning_rate')  # the variable's name
 FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_sentences', 'max_sentence_length',
          'use_elmo', 'elmo_layers', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout',
          'base_learning_rate', 'average_epochs', 'batch_tokens', 'random_seed')
+# With --init_from its model has these, and they may not be given. Without it, these are the defaults.
+NETWORK = {'elmo_layers': 'all', 'word_emb_dim': 128, 'grnn_hidden_dim': 128, 'bigru_num': 2}
 # Flags that the first release had not, and what a run did without them.
 LATER = {'elmo_layers': 'all', 'average_epochs': 0.}
 ADDITIONS_OF_EPOCH = 50  # to the moving average; each copies all parameters
@@ -63,14 +65,16 @@ def parse_args(argv=None):
     group.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', metavar='DIR', default='',
                        help='name of a released ELMo; or a checkpoint, or a directory of checkpoints, of which the '
                             'best is taken')
-    group.add_argument('--elmo_layers', choices=('all', '0'), default='all',
-                       help='of ELMo: all layers and their mix, or 0, the word vectors without context, for comparison')
+    group.add_argument('--elmo_layers', choices=('all', '0'),
+                       help='of ELMo: all layers and their mix, or 0, the word vectors without context, for comparison '
+                            '(default: all)')
     group.add_argument('--init_from', metavar='DIR', default='',
                        help='start from this model, whatever its tags: with its sizes and ELMo, all but the last layer '
                             'and the CRF')
-    group.add_argument('--word_emb_dim', type=cli.positive_int, default=128, help='size of the word embedding')
-    group.add_argument('--grnn_hidden_dim', type=cli.positive_int, default=128, help='size of a GRU; 256 wants a GPU')
-    group.add_argument('--bigru_num', type=cli.positive_int, default=2, help='bidirectional GRU layers')
+    group.add_argument('--word_emb_dim', type=cli.positive_int, help='size of the word embedding (default: 128)')
+    group.add_argument('--grnn_hidden_dim', type=cli.positive_int,
+                       help='size of a GRU; 256 wants a GPU (default: 128)')
+    group.add_argument('--bigru_num', type=cli.positive_int, help='bidirectional GRU layers (default: 2)')
 
     group = parser.add_argument_group('optimization')
     group.add_argument('--dropout', type=cli.number(float, low=0, below=1), default=0.3, help='rate for each layer')
@@ -92,7 +96,18 @@ def parse_args(argv=None):
     flags.drawing(group)
     group.add_argument('--save_dir', required=True, metavar='DIR', help='a new directory for the model')
     flags.resume(group, 'after the last whole epoch of the run that was to make save_dir')
-    args = parser.parse_args(argv)
+    return _checked(parser.parse_args(argv), parser)
+
+
+def _checked(args, parser):
+    """The flags, with the defaults of NETWORK. Without --init_from none of them is None."""
+    given = ['--' + name for name in ['elmo_checkpoint'] + sorted(NETWORK) if getattr(args, name)]
+    given += [] if args.use_elmo else ['--use_elmo False']
+    if args.init_from and given:
+        parser.error('--init_from takes sizes and ELMo from its model; leave out %s' % ', '.join(given))
+    for name, value in NETWORK.items() if not args.init_from else ():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     if args.use_elmo and not args.init_from and not args.elmo_checkpoint:
         parser.error('--use_elmo True wants --elmo_checkpoint; --use_elmo False does without')
     if not args.vocab_path and not args.init_from and not args.elmo_checkpoint:
@@ -234,7 +249,8 @@ class Trainer(object):
         decoder = tagger.Decoder(self.exe, self.sizes, self.elmo_layers, self.args.batch_tokens,
                                  self.args.max_sentence_length)
         self.tagger = tagger.TextTagger(decoder, units, self.labels)
-        fixed = {name: getattr(self.args, name) for name in FIXED}
+        own = set(NETWORK) | {'use_elmo'} if self.args.init_from else ()  # they are the model's; older runs name others
+        fixed = {name: getattr(self.args, name) for name in FIXED if name not in own}
         fixed.update(train_units=sum(self.lengths), elmo_checkpoint=job.elmo)
         self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,
                       'learning_rate': self.args.base_learning_rate, 'ran_on': devices.describe([job.place])}

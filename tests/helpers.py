@@ -131,10 +131,11 @@ def make_checkpoint(directory, vocabulary, **changed):
 
 
 def tagger_flags(directory, **changed):
-    """Flags of lac_finetune/train.py for a tiny tagger."""
-    values = dict(vocab_path=str(directory.join('vocabulary.txt')), elmo_checkpoint=str(directory.join('elmo')),
-                  word_emb_dim=4, grnn_hidden_dim=4, bigru_num=2, batch_tokens=100, max_epoch=1, log_interval=1,
+    """Flags of lac_finetune/train.py for a tiny tagger. With init_from, sizes and ELMo are those of that model."""
+    values = dict(vocab_path=str(directory.join('vocabulary.txt')), batch_tokens=100, max_epoch=1, log_interval=1,
                   use_gpu=False, curves=False, save_dir=str(directory.join('model')))
+    if 'init_from' not in changed:
+        values.update(elmo_checkpoint=str(directory.join('elmo')), word_emb_dim=4, grnn_hidden_dim=4, bigru_num=2)
     values.update({part + '_path': os.path.join(TAGGED, part + '.tsv') for part in ('train', 'dev', 'test')})
     values.update(changed)
     return [text for name in sorted(values) for text in ('--' + name, '%s' % values[name])]

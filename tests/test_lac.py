@@ -20,7 +20,7 @@ from matplotlib.image import imread
 from project import ROOT
 from helpers import TAGGED, refused, run_command, tagger_flags, write_lines
 import bilm
-from elmo import arrays, runlog
+from elmo import arrays, checkpoint, manifest, runlog
 from elmo.text import InputError
 from lac_finetune import network, tagger, train
 from lac_finetune.average import Average
@@ -237,7 +237,7 @@ def test_init_from_a_model_with_other_tags(model, capsys):
     path = write_lines(model.join('coarse.tsv'), coarse)
     other = str(model.join('other'))
     run(model, train_path=path, dev_path=path, test_path=path, init_from=str(model.join('model')), save_dir=other,
-        base_learning_rate=1e-9, word_emb_dim=9, max_epoch=1)
+        base_learning_rate=1e-9, max_epoch=1)
     before, after = values(model.join('model', 'network')), values(os.path.join(other, 'network'))
     changed = {name for name in before if not np.allclose(*[np.frombuffer(side[name][-32:], 'float32')
                                                             for side in (before, after)], atol=1e-6)}
@@ -247,6 +247,41 @@ def test_init_from_a_model_with_other_tags(model, capsys):
     capsys.readouterr()
     line = refused(capsys, lambda: run(model, init_from=str(model.join('model')), save_dir=str(model.join('third'))))
     assert 'fw_gru1.w' in line
+
+
+@pytest.mark.parametrize('name, value', [
+    ('use_elmo', False), ('elmo_checkpoint', 'elmo'), ('elmo_layers', 'all'), ('word_emb_dim', 128),
+    ('grnn_hidden_dim', 4), ('bigru_num', 2)])
+def test_init_from_refuses_what_its_model_decides(tmpdir, capsys, name, value):
+    flags = tagger_flags(tmpdir, init_from='model', **{name: value})
+    line = refused(capsys, lambda: train.parse_args(flags))
+    assert '--init_from' in line and 'leave out --' + name in line
+
+
+def test_the_sizes_where_none_are_given(tmpdir):
+    flags = tagger_flags(tmpdir)
+    for name in ('word_emb_dim', 'grnn_hidden_dim', 'bigru_num'):
+        start = flags.index('--' + name)
+        del flags[start:start + 2]
+    args = train.parse_args(flags)
+    assert (args.elmo_layers, args.word_emb_dim, args.grnn_hidden_dim, args.bigru_num) == ('all', 128, 128, 2)
+
+
+def test_a_run_from_a_model_goes_on_though_the_release_before_had_other_flags_in_it(model, monkeypatch):
+    """That release took flags beside --init_from that it did not heed. Nobody can give them now."""
+    changed = dict(init_from=str(model.join('model')), save_dir=str(model.join('next')), max_epoch=2, max_sentences=20)
+    with monkeypatch.context() as patch:
+        stopped_in_epoch(2, patch)
+        run(model, **changed)
+    path = checkpoint.newest_whole(str(model.join('next.resume')))
+    with io.open(os.path.join(path, 'train_state.json'), encoding='utf-8') as handle:
+        state = json.load(handle)
+    state['flags'].update(use_elmo=False, elmo_layers='0', word_emb_dim=9, grnn_hidden_dim=128, bigru_num=1)
+    write_lines(os.path.join(path, 'train_state.json'), [json.dumps(state)])
+    os.remove(os.path.join(path, 'manifest.json'))
+    manifest.write(path)
+    run(model, resume=True, **changed)
+    assert settings(model.join('next'))['test_f1'] > 0
 
 
 def test_published_layout(task, monkeypatch):
