@@ -10,16 +10,18 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
 . "$root/scripts/find_python.sh"
 
-# option NAME [WORD]...: prints the value of --NAME, if it is among the words.
+# option NAME [WORD]...: prints the value of --NAME, if it is among the words; the last one if it is there twice.
 option() {
     name=$1
     shift
     previous=
+    value=
     for word; do
-        case $word in --"$name"=*) printf '%s\n' "${word#*=}" ;; esac
-        [ "$previous" != "--$name" ] || printf '%s\n' "$word"
+        case $word in --"$name"=*) value=${word#*=} ;; esac
+        [ "$previous" != "--$name" ] || value=$word
         previous=$word
     done
+    printf '%s\n' "$value"
 }
 
 case " $* " in *' -h '* | *' --help '*) exec "$PYTHON" "$here/train.py" --help ;; esac
@@ -31,21 +33,20 @@ fi
 elmo=$(option elmo_checkpoint "$@")
 elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
-released=${ELMO_MODELS:-$root/models}
-if [ -z "$elmo$vocabulary" ] && [ "$pretrain" = no ] && [ -e "$released/elmo_zh_small/model.json" ]; then
-    elmo=elmo_zh_small
-fi
-if [ -n "$elmo" ] && [ -z "$vocabulary" ] && [ -e "$released/$elmo/vocabulary.txt" ]; then
-    vocabulary=$released/$elmo/vocabulary.txt
+[ -z "$(option init_from "$@")" ] ||
+    fail "--init_from: its model has an ELMo or none, so there is no gain to measure; give that to lac_finetune/train.py"
+released=${ELMO_MODELS:-$root/models}/elmo_zh_small # a path: another thing here may have that name
+if [ -z "$elmo$vocabulary" ] && [ "$pretrain" = no ] && [ -e "$released/model.json" ]; then
+    elmo=$released
 fi
 
 if [ -d "$root/data/pku" ] || run_part sh "$root/data/download.sh"; then
     lac=$root/data/pku/lac
     output=$here/output
     text=$output/text
-    vocabulary=${vocabulary:-$root/data/pku/vocabulary.txt}
-    pretrain='--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --num_steps 20 --max_epoch 3'
-    pretrain="$pretrain --sample_softmax True --n_negative_samples_batch 2048 --optim adam --learning_rate 0.004"
+    words=$root/data/pku/vocabulary.txt
+    network='--embed_size 128 --hidden_size 512 --num_layers 2 --batch_size 64 --num_steps 20 --max_epoch 3'
+    network="$network --sample_softmax True --n_negative_samples_batch 2048 --optim adam --learning_rate 0.004"
     tagger=
     time='45 minutes'
 else
@@ -54,8 +55,8 @@ else
     lac=$here/data
     output=$here/output.sample
     text=$root/data
-    vocabulary=${vocabulary:-$root/data/vocabulary_min5k.txt}
-    pretrain='--embed_size 32 --hidden_size 64 --num_layers 2 --batch_size 8 --num_steps 20 --max_epoch 3'
+    words=$root/data/vocabulary_min5k.txt
+    network='--embed_size 32 --hidden_size 64 --num_layers 2 --batch_size 8 --num_steps 20 --max_epoch 3'
     tagger='--batch_tokens 60 --max_epoch 40 --patience 10'
     time='two minutes'
 fi
@@ -66,16 +67,17 @@ echo "all of it goes to $output"
 if [ -n "$elmo" ]; then
     echo "1/3 the ELMo is there: $elmo"
 else
+    vocabulary=${vocabulary:-$words}
     echo "with the pretraining this takes about $time on 2 CPU cores"
     if [ ! -d "$text" ]; then # cut with the vocabulary, as the tagger will see it, not by the gold standard
         cut -f1 "$lac/train.tsv" | tr -d ' ' >"$output/raw.txt"
         run_part "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \
             --output "$text"
     fi
-    echo "1/3 pretraining a small ELMo: $pretrain"
-    # shellcheck disable=SC2086 # $pretrain is several words
+    echo "1/3 pretraining a small ELMo: $network"
+    # shellcheck disable=SC2086 # $network is several words
     run_part "$PYTHON" "$root/train.py" --train_path "$text/train" --test_path "$text/dev" --vocab_path "$vocabulary" \
-        --use_gpu "$use_gpu" --save_dir "$output/elmo" $pretrain --resume
+        --use_gpu "$use_gpu" --save_dir "$output/elmo" $network --resume
     elmo=$output/elmo
 fi
 
@@ -87,7 +89,7 @@ for use_elmo in False True; do
     echo "$step/3 training the tagger, --use_elmo $use_elmo"
     # shellcheck disable=SC2086 # $tagger is several words
     run_part "$PYTHON" "$here/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" \
-        --test_path "$lac/test.tsv" --vocab_path "$vocabulary" --use_gpu "$use_gpu" $tagger "$@" \
+        --test_path "$lac/test.tsv" --use_gpu "$use_gpu" $tagger "$@" ${vocabulary:+--vocab_path "$vocabulary"} \
         --elmo_checkpoint "$elmo" --use_elmo "$use_elmo" --save_dir "$models/elmo_$use_elmo"
     step=3
 done

@@ -181,11 +181,12 @@ class Job(object):
     def __init__(self, args):
         self.args, self.place = args, devices.places(args.use_gpu)[0]
         self.init_from = args.init_from and tagger.find(args.init_from)
-        elmo = None
-        if not args.init_from and (args.use_elmo or not args.vocab_path):
-            elmo = checkpoint.find(args.elmo_checkpoint, '--elmo_checkpoint')
-        self.elmo = elmo if args.use_elmo else None  # the checkpoint, if the run starts from one
-        self.vocabulary = checkpoint.vocabulary_of(self.init_from or elmo or '', args.vocab_path)
+        # It is checked where it is not used too: perhaps this is the run that one with ELMo is compared with.
+        elmo = args.elmo_checkpoint and checkpoint.find(args.elmo_checkpoint, '--elmo_checkpoint')
+        self.elmo = elmo if elmo and args.use_elmo else None  # the checkpoint, if the run starts from one
+        self.vocabulary = checkpoint.vocabulary_of(self.init_from or elmo, args.vocab_path)
+        if elmo:
+            checkpoint.check_config(elmo, checkpoint.read_config(elmo, self.vocabulary), self.vocabulary)
         tags = args.tag_path and read_tags(args.tag_path)
         sentences, self.dev, self.test = [read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
         self.train = choose(sentences, args.max_sentences, args.random_seed)

@@ -368,6 +368,22 @@ def test_bad_elmo(task, capsys):
     assert 'vocab_size is 52445 there' in line()
 
 
+def test_a_wrong_elmo_is_refused_though_this_run_does_without(task, capsys):
+    """The run with ELMo that it is to be compared with comes later, perhaps hours later."""
+    def line(**changed):
+        found = refused(capsys, lambda: run(task, use_elmo=False, **changed))
+        assert not task.join('model').check()
+        return found
+
+    assert '--elmo_checkpoint nowhere: no such directory' in line(elmo_checkpoint='nowhere')
+    words = write_lines(task.join('other.txt'), ['<S>', '</S>', '<UNK>', '我'])
+    assert 'another vocabulary' in line(vocab_path=words)
+    task.join('elmo', 'lstmp_1.w_0').remove()
+    assert 'lstmp_1.w_0 is missing' in line()
+    run(task, use_elmo=False, elmo_checkpoint='')
+    assert settings(task.join('model'))['sizes']['elmo'] is None
+
+
 @pytest.mark.parametrize('flag, value', [
     ('dropout', '1'), ('max_epoch', '0'), ('use_elmo', 'maybe'), ('batch_tokens', '0'), ('patience', '0'),
     ('base_learning_rate', '0'), ('bigru_num', '0'), ('random_seed', '-1'), ('max_sentences', '-1'), ('unknown', '1')])

@@ -107,14 +107,16 @@ def test_a_release_wants_an_archive(machine):
 
 
 @pytest.mark.parametrize('args, is_there, elmo, vocabulary', [
-    ([], True, 'elmo_zh_small', 'models/elmo_zh_small/vocabulary.txt'),
+    ([], True, 'models/elmo_zh_small', None),
     ([], False, None, 'data/pku/vocabulary.txt'),
     (['pretrain'], True, None, 'data/pku/vocabulary.txt'),
+    (['pretrain', '--max_epoch', '1'], True, None, 'data/pku/vocabulary.txt'),
     (['--vocab_path', 'words.txt'], True, None, 'words.txt'),
-    (['--elmo_checkpoint', 'mine'], True, 'mine', 'data/pku/vocabulary.txt'),
-    (['--elmo_checkpoint=mine', '--vocab_path=words.txt'], True, 'mine', 'words.txt'),
-    (['--elmo_checkpoint', 'elmo_zh_small'], True, 'elmo_zh_small', 'models/elmo_zh_small/vocabulary.txt')])
+    (['--elmo_checkpoint', 'mine'], True, 'mine', None),
+    (['--elmo_checkpoint', 'other', '--elmo_checkpoint=mine'], True, 'mine', None),
+    (['--elmo_checkpoint=mine', '--vocab_path=words.txt'], True, 'mine', 'words.txt')])
 def test_the_example_takes_the_released_elmo(machine, args, is_there, elmo, vocabulary):
+    """Without a vocabulary, train.py takes that which is beside the ELMo."""
     if is_there:
         machine.root.ensure('models', 'elmo_zh_small', 'model.json')
         machine.root.ensure('models', 'elmo_zh_small', 'vocabulary.txt')
@@ -124,7 +126,13 @@ def test_the_example_takes_the_released_elmo(machine, args, is_there, elmo, voca
     assert programs(lines) == pretrained + 2 * ['lac_finetune/train.py']
     for line in lines[-2:]:
         assert ' --elmo_checkpoint %s --use_elmo ' % (elmo or 'lac_finetune/output/elmo') in line
-        assert ' --vocab_path %s ' % vocabulary in line and ' --max_epoch 2 ' in line and 'pretrain ' not in line
+        assert ' --max_epoch 2 ' in line and 'pretrain ' not in line
+        assert ' --vocab_path %s ' % vocabulary in line if vocabulary else '--vocab_path' not in line
+
+
+def test_the_example_compares_no_models_that_start_from_one(machine):
+    code, lines, errors = machine.run('lac_finetune/run.sh', '--init_from', 'lac_pku')
+    assert (code, lines, errors.count('\n')) == (2, [], 1) and errors.startswith('run.sh: error: --init_from')
 
 
 def add(archive, name, lines):
