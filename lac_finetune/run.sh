@@ -4,7 +4,9 @@
 # The ELMo is that of --elmo_checkpoint, with the --vocab_path that belongs to it; or the released elmo_zh_small. With the
 # word pretrain, with a --vocab_path alone, or where models/ has no elmo_zh_small, a small one is pretrained first. All
 # output goes to lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
+# The options: .venv/bin/python lac_finetune/train.py --help
 set -eu
+case " $* " in *' --help '* | *' -h '*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit ;; esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=${here%/*}
@@ -24,7 +26,6 @@ option() {
     printf '%s\n' "$value"
 }
 
-case " $* " in *' -h '* | *' --help '*) exec "$PYTHON" "$here/train.py" --help ;; esac
 pretrain=no
 if [ "${1-}" = pretrain ]; then
     pretrain=yes

@@ -135,6 +135,13 @@ def test_the_example_compares_no_models_that_start_from_one(machine):
     assert (code, lines, errors.count('\n')) == (2, [], 1) and errors.startswith('run.sh: error: --init_from')
 
 
+def test_the_help_of_the_example_needs_nothing():
+    code, output, errors = run_command(['sh', os.path.join(ROOT, 'lac_finetune', 'run.sh'), '--help'],
+                                       env=dict(os.environ, PYTHON='/none'))
+    assert (code, errors) == (0, '') and output.startswith('The whole example')
+    assert '[pretrain]' in output and 'lac_finetune/train.py --help' in output
+
+
 def add(archive, name, lines):
     content = '\n'.join(lines).encode('utf-8')
     member = tarfile.TarInfo(str(name))
