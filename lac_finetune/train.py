@@ -413,7 +413,7 @@ def keep_log(checkpoints, directory):
 
 def report(job):
     """Tests the saved model, only once: prints the scores, adds F1 and confusions to the model directory."""
-    score = evaluate(tagger.load(job.directory, job.place), job.test)
+    score = evaluate(tagger.Tagger(job.directory, place=job.place), job.test)
     print('test %s, %d sentences' % (score, len(job.test)))
     print('most often confused: %s' % ', '.join('%s as %s %d' % error for error in score.errors(5)))
     settings = dict(tagger.read_settings(job.directory), test_f1=score.f1)

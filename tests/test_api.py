@@ -57,9 +57,9 @@ def models(tmpdir, vocabulary):
 
 
 def test_taggers_do_not_share_parameters(models):
-    one = tagger.load(models[0], CPU)
+    one = Tagger(models[0], place=CPU)
     alone = one(TEXTS)
-    other = tagger.load(models[1], CPU)
+    other = Tagger(models[1], place=CPU)
     assert one(TEXTS) == alone != other(TEXTS)
     assert fluid.global_scope().find_var('crf') is None  # the scope is the user's
 
@@ -97,7 +97,7 @@ def in_threads(functions):
 
 
 def test_threads_share_a_tagger(models):
-    runs = [tagger.load(path, CPU) for path in models]
+    runs = [Tagger(path, place=CPU) for path in models]
     expected = [run(TEXTS) for run in runs]
     found = in_threads([lambda run=run: [run(TEXTS) for _ in range(20)] for run in runs * 2])
     assert found == [[tagged] * 20 for tagged in expected * 2]
@@ -122,7 +122,7 @@ def test_threads_load_models(tmpdir, models, vocabulary):
         return [len(vectors) for vectors in Embedder(str(tmpdir.join('other')), vocabulary, place=CPU)(SENTENCES)]
 
     def tag(path):
-        return tagger.load(path, CPU)(TEXTS)
+        return Tagger(path, place=CPU)(TEXTS)
 
     expected = [tag(models[0]), tag(models[1]), embed()]
     found = in_threads([lambda: tag(models[0]), lambda: tag(models[1]), embed] * 2)
@@ -236,7 +236,8 @@ def test_what_is_no_list_of_lists_of_ids(function, sentences):
 
 
 def test_a_tagger_runs_as_lac_does(models):
-    pairs, run = tagger.load(models[0], CPU)(TEXTS), Tagger(models[0], place=CPU).run
+    tagger = Tagger(models[0], place=CPU)
+    pairs, run = tagger(TEXTS), tagger.run
     expected = [[[word for word, _ in sentence], [tag for _, tag in sentence]] for sentence in pairs]
     assert run(TEXTS) == run(tuple(TEXTS)) == expected and run([]) == []
     assert [run(text) for text in TEXTS] == expected and expected[1] == [[], []]

@@ -62,7 +62,7 @@ def lines(path):
 
 def tag(directory):
     with fluid.scope_guard(fluid.Scope()):
-        found = tagger.load(directory, fluid.CPUPlace())(lines('raw.txt'))
+        found = tagger.Tagger(directory, place=fluid.CPUPlace())(lines('raw.txt'))
     return [' '.join('%s/%s' % pair for pair in words) for words in found]
 
 

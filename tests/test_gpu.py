@@ -142,7 +142,7 @@ def test_the_tags_of_a_tagger_trained_on_the_device(task, device):
     tagged = []
     for place in (device, CPU):
         with fluid.scope_guard(fluid.Scope()):
-            tagged.append(tagger.load(str(task.join('model')), place)(texts))
+            tagged.append(tagger.Tagger(str(task.join('model')), place=place)(texts))
     assert tagged[0] == tagged[1]
     assert len({tag for words in tagged[0] for _, tag in words}) > 5
 

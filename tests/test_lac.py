@@ -97,7 +97,7 @@ def test_layer_0_alone(task):
     assert found['sizes']['elmo_layers'] == '0' and found['elmo_mix'] == {'weights': [1], 'gamma': gamma[0]}
     assert gamma[0] != 1
     shutil.rmtree(str(task.join('elmo')))
-    decoder, ids = tagger.load(str(task.join('model')), fluid.CPUPlace()).decoder, [[5, 3], [9, 2, 5]]
+    decoder, ids = tagger.Tagger(str(task.join('model')), place=fluid.CPUPlace()).decoder, [[5, 3], [9, 2, 5]]
     mixed, = [op for op in decoder.program.global_block().ops if 'ELMo_gamma' in op.input_arg_names]
     place = fluid.CPUPlace()
     vectors, = fluid.Executor(place).run(decoder.program, network.feed(ids, place), mixed.output_arg_names,
@@ -445,10 +445,10 @@ def test_settings_and_network_of_a_model_are_not_trusted(model, monkeypatch):
                    {'sizes': dict(whole['sizes'], grnn_hidden_dim=5)}):
         write_lines(directory.join('settings.json'), [json.dumps(dict(whole, **change))])
         with pytest.raises(InputError), fluid.scope_guard(fluid.Scope()):
-            tagger.load(str(directory), place)
+            tagger.Tagger(str(directory), place=place)
     write_lines(directory.join('settings.json'), [json.dumps(whole)])
     with fluid.scope_guard(fluid.Scope()):
-        tagger.load(str(directory), place)
+        tagger.Tagger(str(directory), place=place)
 
 
 def stopped_in_epoch(number, monkeypatch):
