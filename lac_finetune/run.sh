@@ -1,9 +1,9 @@
 #!/bin/sh
 # The whole example on the PKU People's Daily: trains the tagger without and with ELMo, prints the gain.
 #   sh lac_finetune/run.sh [pretrain] [option of lac_finetune/train.py]...
-# The ELMo is that of --elmo_checkpoint, with the --vocab_path that belongs to it; or the released elmo_zh_small. With the
-# word pretrain, with a --vocab_path alone, or where models/ has no elmo_zh_small, a small one is pretrained first. All
-# output goes to lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
+# The ELMo is that of --elmo_checkpoint, with the --vocab_path that belongs to it; or the released elmo_zh_small. With
+# the word pretrain, with a --vocab_path alone, or where models/ has no elmo_zh_small, a small one is pretrained first.
+# All output goes to lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
 # The options: .venv/bin/python lac_finetune/train.py --help
 set -eu
 case " $* " in *' --help '* | *' -h '*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit ;; esac
@@ -35,7 +35,7 @@ elmo=$(option elmo_checkpoint "$@")
 elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
 [ -z "$(option init_from "$@")" ] ||
-    fail "--init_from: its model has an ELMo or none, so there is no gain to measure; give that to lac_finetune/train.py"
+    fail "--init_from: its model has an ELMo or none, so there is no gain to measure; use lac_finetune/train.py"
 released=${ELMO_MODELS:-$root/models}/elmo_zh_small # a path: another thing here may have that name
 if [ -z "$elmo$vocabulary" ] && [ "$pretrain" = no ] && [ -e "$released/model.json" ]; then
     elmo=$released
