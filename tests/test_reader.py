@@ -190,6 +190,8 @@ def test_resumes_at_the_next_batch_from_any_position(shards, vocabulary, buffer_
     (b'', 'empty file'),
     (b'\n \n', 'no sentence'),
     ('w1 w2\nw1 中'.encode('gb18030'), ':2: not UTF-8'),
+    (b'w1\nw1 w\xed\xa0\x80\n', ':2: not UTF-8 (byte 5 '),  # a surrogate, which Python 2 decodes
+    (b'\xed\x9f\xbf \xf0\xa0\xae\xb7\n\xff\n', ':2: not UTF-8'),  # the first line has what is near to one
     (b'w1\n\nw2 <S> w1\n', ':3: holds the token'),
     (b'w1\nw2\0\n', ':2: holds a NUL byte'),
     ('w1 w2\n'.encode('utf-16'), ':1: '),
