@@ -125,6 +125,12 @@ def test_runs_of_two_kinds_are_not_drawn_together(tmpdir, monkeypatch, capsys):
     assert 'of a language model and of a tagger' in line and not output.check()
 
 
+def test_of_equal_scores_the_first_is_the_best():
+    """As the training keeps it."""
+    f1 = [{'kind': 'dev', 'step': step, 'f1': value} for step, value in ((10, 80.), (20, 90.), (30, 90.), (40, 85.))]
+    assert plot.summary(f1) == 'step 40, best dev f1 90.00 at step 20'
+
+
 def test_the_log_of_another_run_is_left_behind(corpus):
     """A run that was killed before its first checkpoint has left a log in the directory where another one goes on."""
     run(corpus, max_steps=4)
@@ -151,6 +157,13 @@ def test_plot_refuses(tmpdir, monkeypatch, capsys):
                             'cannot be written')):
         monkeypatch.setattr(sys, 'argv', ['plot.py'] + flags)
         assert message in refused(capsys, plot.main)
+
+
+def test_without_matplotlib_plot_is_refused(tmpdir, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, str('matplotlib.lines'), None)
+    run, output = made_up(tmpdir.join('one'), 1, loss=[1.]), tmpdir.join('x.png')
+    monkeypatch.setattr(sys, 'argv', ['plot.py', run, '--output', str(output)])
+    assert 'matplotlib cannot be imported' in refused(capsys, plot.main) and not output.check()
 
 
 def test_without_matplotlib_training_goes_on(corpus, capsys, monkeypatch):

@@ -22,7 +22,10 @@ def main():
     if len({any('perplexity_fw' in record for record in records) for _, records in runs}) > 1:
         raise InputError('the runs are of a language model and of a tagger, whose losses are not to be compared; draw '
                          'them apart')
-    curves.draw(runs, args.output)
+    try:
+        curves.draw(runs, args.output)
+    except ImportError as error:
+        raise InputError('matplotlib cannot be imported (%s): python -m pip install matplotlib' % error)
     for path, records in runs:
         print('%s: %s' % (path, summary(records)))
     print('drawn: %s' % args.output)
@@ -34,7 +37,7 @@ def summary(records):
     for name, best in (('perplexity', min), ('f1', max)):
         found = [(record[name], record['step']) for record in records if name in record]
         if found:
-            values.append('best dev %s %.2f at step %d' % ((name,) + best(found)))
+            values.append('best dev %s %.2f at step %d' % ((name,) + best(found, key=lambda pair: pair[0])))
     return ', '.join(values)
 
 
