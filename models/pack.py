@@ -18,9 +18,11 @@ import numpy as np
 import bilm
 from elmo import checkpoint, manifest, packing, released
 from elmo.arrays import open_parameter
+from elmo.corpus import write_lines
 from elmo.files import new_directory, write_json
 from elmo.text import InputError, Vocabulary
 from lac_finetune import tagger
+from lac_finetune.network import layer_0_alone
 
 CARD = 'README.md'
 
@@ -31,14 +33,16 @@ def read_parameters(directory, names):
 
 
 def elmo(path, vocab_path):
-    """What is packed of a checkpoint: ({file: its path, or the value of a JSON}, parameters, the ELMo it needs)."""
-    path, vocabulary = checkpoint.find(path), Vocabulary(vocab_path)
+    """What is packed of a checkpoint: ({file: its path, its lines, or the value of a JSON}, parameters, the ELMo it
+    needs).
+    """
+    path, vocabulary = checkpoint.find(path, 'source'), Vocabulary(vocab_path)
     config = checkpoint.read_config(path, vocabulary)
     checkpoint.check_config(path, config, vocabulary)
     manifest.check(path)
     names = set(bilm.parameter_shapes(config)) - set(bilm.SOFTMAX_PARAMETERS)
     config = dict(config, vocab_sha256=vocabulary.sha256)
-    return {'vocabulary.txt': vocab_path, 'bilm.json': config}, read_parameters(path, names), None
+    return {'vocabulary.txt': vocabulary.words, 'bilm.json': config}, read_parameters(path, names), None
 
 
 def tagger_with(path, name):
@@ -46,6 +50,9 @@ def tagger_with(path, name):
     settings = tagger.read_settings(path)
     manifest.check(path)
     tagger.check_sizes(path, settings['sizes'])
+    if settings['sizes']['elmo'] and layer_0_alone(settings['sizes']):
+        raise InputError('%s: reads layer 0 of its ELMo alone, which cannot be packed; train it with --elmo_layers all'
+                         % path)
     packed = os.path.join(released.directory(), name)
     unpacked, bits = released.find_model(packed, released.ELMO), released.read_description(packed)['mantissa_bits']
     network, names = os.path.join(path, 'network'), released.parameter_names(unpacked)
@@ -73,6 +80,8 @@ def write(target, files, parameters, needed, bits):
         for name, content in files.items():
             if isinstance(content, dict):
                 write_json(os.path.join(temporary, name), content)
+            elif isinstance(content, list):
+                write_lines(os.path.join(temporary, name), content)
             else:
                 shutil.copyfile(content, os.path.join(temporary, name))
         packing.write(os.path.join(temporary, released.PARAMETERS), parameters, bits)

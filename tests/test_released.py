@@ -320,6 +320,21 @@ def test_a_tagger_without_elmo_is_refused(models, task, capsys):
     assert 'its ELMo is not the released elmo_tiny' in refused(capsys, models.pack_tagger)
 
 
+def test_a_tagger_of_layer_0_is_refused(models, task, capsys):
+    models.pack_elmo()
+    models.train(elmo_layers='0')
+    line = refused(capsys, models.pack_tagger)
+    assert '%s: reads layer 0 of its ELMo alone, which cannot be packed' % task.join('model') in line
+
+
+def test_the_vocabulary_is_packed_as_its_words(models, task):
+    path = task.join('vocabulary.txt')
+    words = path.read_binary()
+    path.write_binary(b'\xef\xbb\xbf' + words.replace(b'\n', b'\r\n'))
+    models.pack_elmo()
+    assert files(models.directory.join('elmo_tiny'))['vocabulary.txt'] == words
+
+
 def test_another_vocabulary_is_refused(models, task, capsys):
     words = write_lines(task.join('words.txt'), ['<S>', '</S>', '<UNK>', '词'])
     line = refused(capsys, lambda: models.pack(task.join('elmo'), 'elmo_tiny', '--vocab_path', words))
@@ -329,6 +344,8 @@ def test_another_vocabulary_is_refused(models, task, capsys):
 def test_bad_use_of_pack(models, task, capsys):
     models.directory.mkdir('mine').join('file').write('mine')
     words = str(task.join('vocabulary.txt'))
+    assert ': error: source nowhere: no such directory' in refused(
+        capsys, lambda: models.pack('nowhere', 'elmo_tiny', '--vocab_path', words))
     for args, message in (
             (['elmo_tiny'], 'give one of them'),
             (['elmo_tiny', '--vocab_path', words, '--elmo', 'elmo_tiny'], 'give one of them'),
