@@ -55,8 +55,10 @@ class Embedder(object):
         self.vocabulary = vocabulary = vocabulary or checkpoint.vocabulary_of(path)
         self.config = checkpoint.read_config(path, vocabulary)
         number = self.config['num_layers'] + 1
-        if layers == 'mix' and (not mix or len(mix) != number + 1 or min(mix[:-1]) <= 0):
-            raise InputError('--mix: wants %d shares above 0, one for each layer from 0 on, and gamma' % number)
+        if layers == 'mix' and (not mix or len(mix) != number + 1 or min(mix[:-1]) <= 0 or
+                                not all(abs(value) <= np.finfo('float32').max for value in mix)):
+            raise InputError('--mix: wants %d shares above 0, one for each layer from 0 on, and gamma, all finite in '
+                             'float32' % number)
         program = fluid.Program()
         with devices.building(program):
             word = bilm.data('word', [None, 1], dtype='int64', lod_level=1)
