@@ -187,8 +187,14 @@ def test_nearest_words_in_context(trained, same):
     np.testing.assert_allclose([entry[0] for entry in found], sorted(cosines, reverse=True)[:6])
     for cosine, place, position, words in found:
         assert words == dict(placed)[place].split() and (not same or words[position] == '词1')
-    with pytest.raises(InputError):
-        neighbours.nearest(embedder, sentence, '词5', blocks, 6)
+
+
+def test_neighbours_looks_at_its_arguments_before_the_model(capsys, monkeypatch, tmpdir):
+    text = write_lines(tmpdir.join('text.txt'), ['词1'])
+    for word, path, message in (('词5', text, '词5: does not occur in the sentence, whose words are: 词9 词1'),
+                                ('词1', str(tmpdir.join('none')), 'none: no file matches')):
+        monkeypatch.setattr('sys.argv', ['neighbours.py', '词9 词1', word, '--text', path, '--checkpoint', 'nowhere'])
+        assert message in refused(capsys, neighbours.main)
 
 
 @pytest.mark.parametrize('flags, found', [([], 'no other sentence;'), (['--same'], 'no other sentence with 词1;')])

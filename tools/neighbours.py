@@ -33,12 +33,7 @@ def nearest(embedder, sentence, word, blocks, count, same=False):
         blocks: as read_segmented yields them.
         count: how many to find.
         same: True finds only other occurrences of `word`.
-
-    Raises:
-        InputError: the word does not occur in the sentence.
     """
-    if word not in sentence:
-        raise InputError('%s: does not occur in the sentence, whose words are: %s' % (word, ' '.join(sentence)))
     wanted = unit(embedder([sentence])[0])[sentence.index(word)]
     found, seen = [], 0
     for lines, _ in blocks:
@@ -70,8 +65,10 @@ def parse_args():
 
 def main():
     args = parse_args()
+    sentence, paths = args.sentence.split(), list_files(args.text)
+    if args.word not in sentence:
+        raise InputError('%s: does not occur in the sentence, whose words are: %s' % (args.word, ' '.join(sentence)))
     embedder = Embedder(args.checkpoint, flags.vocabulary(args), args.layers, place=devices.places(args.use_gpu)[0])
-    paths = list_files(args.text)
     progress = Progress('reading', sum(map(os.path.getsize, paths)), 'bytes')
 
     def blocks():
@@ -79,7 +76,7 @@ def main():
             progress.update(size)
             yield lines, size
 
-    found = nearest(embedder, args.sentence.split(), args.word, blocks(), args.number, args.same)
+    found = nearest(embedder, sentence, args.word, blocks(), args.number, args.same)
     progress.close()
     if not found:
         wanted = ' with %s' % args.word if args.same else ''
