@@ -148,7 +148,9 @@ def test_bad_input(trained, capsys, monkeypatch):
         assert not os.path.exists(back) and not os.path.exists(back + '.saving')
         return found
 
-    assert 'nowhere: no such directory' in line('to_bilm', 'nowhere', back)
+    for command in (['to_bilm', 'nowhere', back], ['to_npz', 'nowhere', back],
+                    ['to_vocabulary', 'nowhere', back, '--new_vocab_path', trained.vocab_path]):
+        assert ': error: CHECKPOINT nowhere: no such directory' in line(*command)
     assert 'nowhere' in line('from_bilm', 'nowhere', back)
     assert 'is there already' in line('from_bilm', directory, ours)
     options = trained.directory.join('tf', 'options.json')
@@ -165,6 +167,31 @@ def test_bad_input(trained, capsys, monkeypatch):
     assert 'weights.hdf5: not the weights' in line('from_bilm', directory, back)
     with pytest.raises(InputError):
         arrays.open_parameter(str(options))
+
+
+@pytest.mark.parametrize('hidden_size, removed, problem', [
+    (7, [], 'bw_layer1_gate_w has shape [4, 24] in the checkpoint, [4, 28] here'),
+    (6, ['lstmp_0.w_0'], 'lstmp_0.w_0 is missing')])
+def test_a_published_checkpoint_that_is_none(trained, capsys, monkeypatch, hidden_size, removed, problem):
+    """That one has neither bilm.json nor manifest.json, and the published sizes: here tiny ones."""
+    path, _, back = paths(trained)
+    path = checkpoint.find(path)
+    for name in ['bilm.json', 'manifest.json'] + removed:
+        os.remove(os.path.join(path, name))
+    for name, size in (('vocab_size', 20), ('embed_size', 4), ('hidden_size', hidden_size)):
+        monkeypatch.setitem(bilm.PUBLISHED_CONFIG, name, size)
+    for command in ('to_bilm', 'to_npz', 'to_vocabulary'):
+        flags = ['--vocab_path', trained.vocab_path, '--new_vocab_path', trained.vocab_path]
+        monkeypatch.setattr('sys.argv', ['convert.py', command, path, back] + flags * (command == 'to_vocabulary'))
+        assert '%s: cannot be loaded: %s' % (path, problem) in refused(capsys, convert.main)
+        assert not os.path.exists(back)
+
+
+def test_without_h5py_nothing_is_written(trained, capsys, monkeypatch):
+    ours, directory, _ = paths(trained)
+    monkeypatch.setitem(sys.modules, str('h5py'), None)
+    monkeypatch.setattr('sys.argv', ['convert.py', 'to_bilm', ours, directory])
+    assert 'h5py is not installed' in refused(capsys, convert.main) and not os.path.exists(directory)
 
 
 CELL = 'RNN_0/RNN/MultiRNNCell/Cell1/LSTMCell'

@@ -8,7 +8,8 @@
 
 weights.hdf5 holds RNN_0 (forward) and RNN_1 (backward), the rows of the vocabulary as `embedding`, and the softmax. So
 it can be weight_file and embedding_weight_file of a biLM with token input. The gates of TensorFlow have another order,
-and it adds 1 to the stored bias of its forget gates. Large parameters are copied in blocks of rows.
+and it adds 1 to the stored bias of its forget gates. What has a row for each word is copied in blocks of rows,
+except into an .npz, which takes a whole parameter at a time.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -51,11 +52,20 @@ def cells(config):
                    bilm.gate_name(direction, layer), bilm.lstm_name(config, direction, layer))
 
 
+def read_checkpoint(path, vocabulary=None):
+    """The config of a checkpoint; InputError unless it is whole, of this vocabulary, and its files have these sizes."""
+    config = checkpoint.read_config(path, vocabulary)
+    with checkpoint.bilm_errors():
+        bilm.check_files(path, config)
+    manifest.check(path)
+    return config
+
+
 def to_bilm(path, directory):
     """Makes a directory with weights.hdf5 and options.json of a checkpoint."""
-    path = checkpoint.find(path)
-    config = checkpoint.read_config(path)
-    manifest.check(path)
+    import_h5py()
+    path = checkpoint.find(path, 'CHECKPOINT')
+    config = read_checkpoint(path)
     if not os.path.isdir(directory):
         try:
             os.makedirs(directory)
@@ -198,10 +208,9 @@ class _Rows(object):
 
 def to_vocabulary(path, target, vocab_path, new_vocab_path):
     """Makes a checkpoint with another vocabulary. Shared words keep their rows; new words start at the mean of all."""
-    path = checkpoint.find(path)
+    path = checkpoint.find(path, 'CHECKPOINT')
     vocabulary, new = checkpoint.vocabulary_of(path, vocab_path), Vocabulary(new_vocab_path)
-    config = checkpoint.read_config(path, vocabulary)
-    manifest.check(path)
+    config = read_checkpoint(path, vocabulary)
     id_of = {word: id for id, word in enumerate(vocabulary.words)}
     ids = np.array([id_of.get(word, -1) for word in new.words])
     with new_directory(target) as temporary:
@@ -218,9 +227,8 @@ def to_vocabulary(path, target, vocab_path, new_vocab_path):
 
 def to_npz(path, output):
     """Writes every parameter of a checkpoint under its name."""
-    path = checkpoint.find(path)
-    manifest.check(path)
-    names = sorted(set(bilm.parameter_shapes(checkpoint.read_config(path))) & set(os.listdir(path)))
+    path = checkpoint.find(path, 'CHECKPOINT')
+    names = sorted(set(bilm.parameter_shapes(read_checkpoint(path))) & set(os.listdir(path)))
     with new_file(output) as temporary, npz(temporary) as write:
         for name in names:
             write(name, open_parameter(os.path.join(path, name)))
