@@ -17,6 +17,7 @@ import collections
 import os
 import re
 import tarfile
+import zlib
 from contextlib import closing
 
 import numpy as np
@@ -26,8 +27,14 @@ from elmo import segment_pool
 from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import InputError, Vocabulary
+from elmo.text import InputError, Vocabulary, decode_line, open_binary
 from lac_finetune.reader import read_tagged
+
+try:
+    from lzma import LZMAError
+    XZ_ERRORS = LZMAError,
+except ImportError:  # Python 2
+    XZ_ERRORS = ()
 
 MEMBER = re.compile(r'(?:.*/)?(train|heldout)-([a-z]+)-\d+\.txt$')
 SPACE = re.compile('(?<![!-~]) | (?![!-~])')  # of the segmentation; one between two words in ASCII is of the text
@@ -60,17 +67,30 @@ def without_crossing(words, sentences):
     return [word for word in words if crossing[word] <= CROSSING * total[word]]
 
 
+def archive_lines(path):
+    """Yields ('train' or 'heldout', part, a line or several) of zh-text. Of two members of a name the later counts."""
+    with tarfile.open(path) as archive:
+        members = {member.name: member for member in archive.getmembers() if member.isfile()}
+        for name in sorted(filter(MEMBER.match, members)):
+            kind, part = MEMBER.match(name).groups()
+            place = '%s: %s' % (path, os.path.basename(name))
+            for number, line in enumerate(archive.extractfile(members[name]), 1):
+                yield kind, part, decode_line(line, place, number)
+
+
 def read_archive(path):
     """The text of zh-text without the spaces of its words: {'train' or 'heldout': {part: list of sentences}}."""
     texts = {'train': collections.defaultdict(list), 'heldout': collections.defaultdict(list)}
-    with tarfile.open(path) as archive:
-        members = sorted((member.name, member) for member in archive.getmembers())
-        for name, member in members:
-            match = MEMBER.match(name)
-            if match:
-                lines = archive.extractfile(member).read().decode('utf-8').splitlines()
-                texts[match.group(1)][match.group(2)] += [
-                    sentence for line in lines for sentence in split_sentences(SPACE.sub('', line))]
+    with open_binary(path) as handle:
+        if not XZ_ERRORS and handle.read(6) == b'\xfd7zXZ\0':
+            raise InputError('%s: cannot be read: this Python has no lzma for .xz; run it with Python 3' % path)
+    try:
+        for kind, part, text in archive_lines(path):
+            texts[kind][part] += [sentence for line in text.splitlines()
+                                  for sentence in split_sentences(SPACE.sub('', line))]
+    except (EnvironmentError, EOFError, tarfile.TarError, zlib.error) + XZ_ERRORS as error:
+        raise InputError('%s: no whole archive: %s; give zh-text.tar.xz'
+                         % (path, getattr(error, 'strerror', None) or error))
     if not all(texts.values()):
         raise InputError('%s: has no train-PART-000.txt or no heldout-PART-000.txt; give zh-text.tar.xz' % path)
     return texts
@@ -116,10 +136,10 @@ def build(archive, pku, directory, processes):
     """Writes all of the text to a directory; `pku` is the directory that data/pku.py makes."""
     gold = [sentence.words for sentence in read_tagged(os.path.join(pku, 'lac', 'train.tsv'))[0]]
     words = [word for word in Vocabulary(os.path.join(pku, 'vocabulary.txt')).words if word not in RESERVED]
+    texts = read_archive(archive)
     for _ in range(ROUNDS):
         before, words = len(words), without_crossing(words, gold)
         print('%d of %d words cross borders' % (before - len(words), before))
-    texts = read_archive(archive)
     days = [''.join(sentence) for sentence in gold]
     general = [sentence for part in sorted(texts['train']) for sentence in texts['train'][part]]
     news = [sentence for number, sentence in enumerate(days, 1) if number % DEV_EVERY]
@@ -147,13 +167,16 @@ def main():
     parser.add_argument('--output', required=True, help='directory of the text; it must not exist')
     segment_pool.add_flag(parser)
     args = parser.parse_args()
+    args.output = args.output.rstrip(os.sep)
+    if os.path.lexists(args.output):
+        raise InputError('%s: is there already; choose another' % args.output)
     try:
         with new_output(os.path.dirname(os.path.abspath(args.output)), [os.path.basename(args.output)]) as work:
             directory = os.path.join(work, os.path.basename(args.output))
             os.mkdir(directory)
             build(args.archive, args.pku, directory, args.processes)
-    except (EnvironmentError, tarfile.TarError) as error:
-        raise InputError('%s: %s' % (getattr(error, 'filename', None) or args.archive, error))
+    except EnvironmentError as error:
+        raise InputError('%s: cannot be written: %s' % (error.filename or args.output, error.strerror or error))
 
 
 if __name__ == '__main__':

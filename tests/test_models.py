@@ -10,7 +10,9 @@ import shutil
 import sys
 import tarfile
 
+import numpy as np
 import pytest
+import six
 
 from project import ROOT
 from helpers import run_command, write_lines
@@ -142,8 +144,8 @@ def test_the_help_of_the_example_needs_nothing():
     assert '[pretrain]' in output and 'lac_finetune/train.py --help' in output
 
 
-def add(archive, name, lines):
-    content = '\n'.join(lines).encode('utf-8')
+def add(archive, name, lines, encoding='utf-8'):
+    content = '\n'.join(lines).encode(encoding)
     member = tarfile.TarInfo(str(name))
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
@@ -203,5 +205,58 @@ def test_another_archive_is_refused(texts):
     assert (code, errors.count('\n')) == (2, 1) and 'has no train-PART-000.txt or no heldout-PART-000.txt' in errors
     texts.join('zh.tar.xz.gz').write('none')
     code, _, errors = make_text(texts)
-    assert (code, errors.count('\n')) == (2, 1) and 'zh.tar.xz.gz: ' in errors
+    assert (code, errors.count('\n')) == (2, 1) and 'zh.tar.xz.gz: no whole archive: ' in errors
+    texts.join('zh.tar.xz.gz').remove()
+    code, output, errors = make_text(texts)
+    assert (code, output, errors) == (
+        2, '', 'text.py: error: %s: cannot be read: No such file or directory\n' % texts.join('zh.tar.xz.gz'))
     assert not texts.join('text').exists()
+
+
+NUMBERS = ['%d' % number for number in np.random.RandomState(1).randint(10 ** 9, size=30000)]  # which pack badly
+
+
+@pytest.mark.parametrize('packing, damaged', [('gz', 0)] + [('xz', 0), ('xz', 10000)] * six.PY3)
+def test_a_damaged_archive_is_refused(texts, packing, damaged):
+    with tarfile.open(str(texts.join('zh.tar.xz.gz')), str('w:' + packing)) as archive:
+        add(archive, 'train-wiki-000.txt', NUMBERS)
+        add(archive, 'heldout-wiki-000.txt', NUMBERS)
+    whole = texts.join('zh.tar.xz.gz').read_binary()
+    texts.join('zh.tar.xz.gz').write_binary(whole[:len(whole) // 2] + b'damaged' * damaged)
+    code, _, errors = make_text(texts)
+    assert (code, errors.count('\n')) == (2, 1) and 'zh.tar.xz.gz: no whole archive: ' in errors
+    assert errors.endswith('; give zh-text.tar.xz\n') and not texts.join('text').exists()
+
+
+@pytest.mark.skipif(six.PY3, reason='Python 3 reads it')
+def test_python_2_reads_no_xz(texts):
+    texts.join('zh.tar.xz.gz').write_binary(b'\xfd7zXZ\0' + b'\0' * 1000)
+    code, _, errors = make_text(texts)
+    assert (code, errors.count('\n')) == (2, 1) and 'this Python has no lzma for .xz; run it with Python 3' in errors
+
+
+def test_a_member_that_is_not_utf8_is_named(texts):
+    with tarfile.open(str(texts.join('zh.tar.xz.gz')), 'w:gz') as archive:
+        add(archive, 'zh/train-wiki-000.txt', ['ascii', '人民'], 'gb18030')
+    code, _, errors = make_text(texts)
+    assert (code, errors.count('\n')) == (2, 1) and 'zh.tar.xz.gz: train-wiki-000.txt:2: not UTF-8' in errors
+
+
+def test_of_two_members_of_a_name_the_later_counts(texts):
+    """As where tar unpacks them."""
+    with tarfile.open(str(texts.join('zh.tar.xz.gz')), 'w:gz') as archive:
+        for text in ('中国', '人'):
+            for part in ('train', 'heldout'):
+                add(archive, 'zh/%s-wiki-000.txt' % part, [text] * 300)
+    code, _, errors = make_text(texts)
+    assert code == 0, errors
+    assert lines_of(texts.join('text', 'heldout', 'wiki.txt')) == ['人'] * 300
+
+
+def test_the_output_may_end_in_a_slash_and_is_not_replaced(texts):
+    code, _, errors = make_text(texts, '--output', str(texts.join('text')) + '/')
+    assert code == 0 and sorted(os.listdir(str(texts.join('text')))) == [
+        'adapt', 'dev', 'heldout', 'train', 'vocabulary.txt'], errors
+    code, output, errors = make_text(texts)
+    assert (code, output) == (2, '')
+    assert errors == 'text.py: error: %s: is there already; choose another\n' % texts.join('text')
