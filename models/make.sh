@@ -13,6 +13,7 @@ root=${here%/*}
 . "$root/scripts/find_python.sh"
 
 [ $# -eq 1 ] || fail "give the archive of the text alone: sh models/make.sh zh-text.tar.xz"
+[ -f "$1" ] || fail "$1: no such file: give zh-text.tar.xz"
 output=${OUTPUT:-released}
 export ELMO_MODELS="${TARGET:-$here}" # where pack.py writes, and train.py finds the packed ELMo
 
@@ -32,18 +33,23 @@ pretrain() {
         --save_minutes 10 --dev_interval 1000 --save_dir "$output/$name" --resume "$@"
 }
 
-if [ ! -e "$output/elmo.done" ]; then
+# is_packed PART MODEL: was the MODEL that PART ends in packed to where the models go now, and is it still there?
+is_packed() {
+    [ "$(cat "$output/$1.done" 2>/dev/null)" = "$ELMO_MODELS" ] && [ -e "$ELMO_MODELS/$2/model.json" ]
+}
+
+if ! is_packed elmo elmo_zh_small; then
     pretrain elmo train --embed_size 192 --hidden_size 768 --learning_rate 0.004 --max_epoch 2
     pretrain adapted adapt --init_from "$output/elmo" --learning_rate 0.002 --max_epoch 3
     run_part "$PYTHON" "$here/pack.py" "$output/adapted" elmo_zh_small --vocab_path "$vocabulary"
-    : >"$output/elmo.done"
+    printf '%s\n' "$ELMO_MODELS" >"$output/elmo.done"
 fi
-if [ ! -e "$output/lac.done" ]; then
+if ! is_packed lac lac_pku; then
     lac=$root/data/pku/lac
     [ -d "$output/lac" ] && [ ! -d "$output/lac.resume" ] ||
         run_part "$PYTHON" "$root/lac_finetune/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" \
             --test_path "$lac/test.tsv" --elmo_checkpoint elmo_zh_small --save_dir "$output/lac" --resume
     run_part "$PYTHON" "$here/pack.py" "$output/lac" lac_pku --elmo elmo_zh_small
-    : >"$output/lac.done"
+    printf '%s\n' "$ELMO_MODELS" >"$output/lac.done"
 fi
 echo "the models are in $ELMO_MODELS: elmo_zh_small and lac_pku"

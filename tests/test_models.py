@@ -30,6 +30,7 @@ for word; do
     previous=$word
 done
 case "$*" in *lac_finetune/train.py*) mkdir -p "$last.resume"; [ $stop = yes ] || rm -r "$last.resume" ;; esac
+case $1 in */pack.py) [ $stop = yes ] || { mkdir -p "$ELMO_MODELS/$3" && : >"$ELMO_MODELS/$3/model.json"; } ;; esac
 [ $stop = no ]
 '''
 FILES = ['models/make.sh', 'lac_finetune/run.sh', 'scripts/find_python.sh', 'data/download.sh']
@@ -48,7 +49,7 @@ class Machine(object):
         self.root.join('data', 'pku', 'lac', 'train.tsv').write('')
         self.root.join('python').write(PYTHON)
         self.root.join('python').chmod(0o755)
-        self.output = directory.join('out')
+        self.output, self.archive = directory.join('out'), write_lines(directory.join('zh-text.tar.xz'), [])
 
     def run(self, script, *args, **environment):
         """Runs a script: (exit code, what it ran, text on stderr)."""
@@ -73,10 +74,10 @@ STEPS = ['models/text.py', 'train.py', 'train.py', 'models/pack.py', 'lac_finetu
 
 
 def test_the_steps_of_a_release(machine):
-    code, lines, errors = machine.run('models/make.sh', 'zh-text.tar.xz')
+    code, lines, errors = machine.run('models/make.sh', machine.archive)
     assert (code, programs(lines)) == (0, STEPS), errors
     out = str(machine.output)
-    assert lines[0] == 'models/text.py zh-text.tar.xz --output %s/text' % out
+    assert lines[0] == 'models/text.py %s --output %s/text' % (machine.archive, out)
     for line, name, part, more in (
             (lines[1], 'elmo', 'train', '--embed_size 192 --hidden_size 768 --learning_rate 0.004 --max_epoch 2'),
             (lines[2], 'adapted', 'adapt', '--init_from %s/elmo --learning_rate 0.002 --max_epoch 3' % out)):
@@ -87,7 +88,7 @@ def test_the_steps_of_a_release(machine):
     assert lines[3] == 'models/pack.py {0}/adapted elmo_zh_small --vocab_path {0}/text/vocabulary.txt'.format(out)
     assert '--elmo_checkpoint elmo_zh_small --save_dir %s/lac --resume' % out in lines[4]
     assert lines[5] == 'models/pack.py %s/lac lac_pku --elmo elmo_zh_small' % out
-    code, lines, _ = machine.run('models/make.sh', 'zh-text.tar.xz')
+    code, lines, _ = machine.run('models/make.sh', machine.archive)
     assert (code, lines) == (0, [])
 
 
@@ -96,16 +97,32 @@ def test_the_steps_of_a_release(machine):
     ('adapted elmo_zh_small', STEPS[1:]), ('/lac --resume', STEPS[4:]), ('lac lac_pku', STEPS[5:])])
 def test_a_release_goes_on_where_it_stopped(machine, stop, again):
     """The stand-in leaves a directory where it stops, as train.py does; the true text.py leaves none."""
-    code, lines, _ = machine.run('models/make.sh', 'zh-text.tar.xz', STOP=stop)
+    code, lines, _ = machine.run('models/make.sh', machine.archive, STOP=stop)
     assert code != 0 and stop in lines[-1]
-    code, lines, errors = machine.run('models/make.sh', 'zh-text.tar.xz')
+    code, lines, errors = machine.run('models/make.sh', machine.archive)
     assert (code, programs(lines)) == (0, again), errors
+
+
+def test_what_the_target_lacks_is_packed_again(machine):
+    assert machine.run('models/make.sh', machine.archive)[0] == 0
+    other = str(machine.root.join('other'))
+    again = ['train.py', 'train.py', 'models/pack.py', 'models/pack.py']  # the trainings are through
+    for expected in (again, []):
+        code, lines, errors = machine.run('models/make.sh', machine.archive, TARGET=other)
+        assert (code, programs(lines)) == (0, expected), errors
+    shutil.rmtree(os.path.join(other, 'lac_pku'))
+    assert programs(machine.run('models/make.sh', machine.archive, TARGET=other)[1]) == ['models/pack.py']
+    # models/ has models of these names, but they may be others by now
+    assert programs(machine.run('models/make.sh', machine.archive)[1]) == again
 
 
 def test_a_release_wants_an_archive(machine):
     code, lines, errors = machine.run('models/make.sh')
     assert (code, lines, errors) == (2, [], 'make.sh: error: give the archive of the text alone: sh models/make.sh '
                                             'zh-text.tar.xz\n')
+    machine.output.ensure('text', dir=True)
+    code, lines, errors = machine.run('models/make.sh', 'none.tar.xz')
+    assert (code, lines, errors) == (2, [], 'make.sh: error: none.tar.xz: no such file: give zh-text.tar.xz\n')
 
 
 @pytest.mark.parametrize('args, is_there, elmo, vocabulary', [
