@@ -4,6 +4,7 @@
 # SERVERS and TRAINERS say how many there are (default 1 and 2), PORT is the port of the first server (default 7164).
 # docs/distributed.md has the commands for many machines.
 set -eu
+case " $* " in *' --help '* | *' -h '*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit ;; esac
 
 sizes='--embed_size 64 --hidden_size 256 --num_layers 2 --batch_size 4 --num_steps 20 --dropout 0.3 --max_epoch 10'
 
@@ -11,15 +12,15 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 export CPU_NUM=1 # a trainer has one device
 . "$root/scripts/find_python.sh"
 
-PADDLE_TRAINERS_NUM=${TRAINERS:-2}
-servers=${SERVERS:-1}
-port=${PORT:-7164}
-PADDLE_PSERVERS_IP_PORT_LIST=127.0.0.1:$port
-number=1
-while [ "$number" -lt "$servers" ]; do
-    PADDLE_PSERVERS_IP_PORT_LIST=$PADDLE_PSERVERS_IP_PORT_LIST,127.0.0.1:$((port + number))
-    number=$((number + 1))
+for name in TRAINERS SERVERS PORT; do
+    eval "value=\${$name:-1}"
+    case $value in
+        0* | *[!0-9]* | ??????*) fail "$name=$value: set it to a whole number from 1 to 99999" ;;
+    esac
 done
+PADDLE_TRAINERS_NUM=${TRAINERS:-2}
+port=${PORT:-7164}
+PADDLE_PSERVERS_IP_PORT_LIST=$(seq -s , -f '127.0.0.1:%.0f' "$port" $((port + ${SERVERS:-1} - 1)))
 export PADDLE_TRAINERS_NUM PADDLE_PSERVERS_IP_PORT_LIST
 
 # shellcheck disable=SC2086 # $sizes is several words
@@ -34,12 +35,10 @@ for endpoint in $(echo "$PADDLE_PSERVERS_IP_PORT_LIST" | tr , ' '); do
     (TRAINING_ROLE=PSERVER PADDLE_CURRENT_ENDPOINT=$endpoint && export TRAINING_ROLE PADDLE_CURRENT_ENDPOINT &&
         train "$@") &
 done
-number=0
-while [ "$number" -lt "$PADDLE_TRAINERS_NUM" ]; do
+for number in $(seq 0 $((PADDLE_TRAINERS_NUM - 1))); do
     (TRAINING_ROLE=TRAINER PADDLE_TRAINER_ID=$number && export TRAINING_ROLE PADDLE_TRAINER_ID && train "$@") &
     trainers="$trainers $!"
     first=${first:-$!}
-    number=$((number + 1))
 done
 code=0
 wait "$first" || code=$?

@@ -19,7 +19,7 @@ import pytest
 
 from project import ROOT
 from benchmark import common, scaling
-from helpers import SEVERAL_DEVICES, free_port, last, run, same, wait_for
+from helpers import SEVERAL_DEVICES, free_port, last, run, run_command, same, wait_for
 from args import parse_args
 import bilm
 from elmo import distributed, release, watch
@@ -66,6 +66,46 @@ def test_what_is_missing_or_contradicts_is_named(method, environ, message):
     with pytest.raises(InputError) as error:
         distributed.cluster(method, environ)
     assert message in '%s' % error.value
+
+
+STAND_IN = '''#!/bin/sh
+case "$*" in *cuda=*) echo cuda=False; exit ;; esac
+own=${PADDLE_TRAINER_ID-}${PADDLE_CURRENT_ENDPOINT-}
+echo "$TRAINING_ROLE $own $PADDLE_TRAINERS_NUM $PADDLE_PSERVERS_IP_PORT_LIST"
+'''
+
+
+def run_pserver(directory, *args, **environment):
+    """Runs scripts/run_pserver.sh with a stand-in for Python that tells who it is: (exit code, lines, errors)."""
+    python = directory.join('python')
+    python.write(STAND_IN)
+    python.chmod(0o755)
+    code, output, errors = run_command(['sh', os.path.join(ROOT, 'scripts', 'run_pserver.sh')] + list(args),
+                                       env=dict(os.environ, PYTHON=str(python), **environment))
+    return code, output.splitlines(), errors
+
+
+@pytest.mark.parametrize('servers, trainers, port', [(1, 2, 7164), (3, 1, 65000)])
+def test_who_the_processes_of_the_script_are(tmpdir, servers, trainers, port):
+    numbers = {} if port == 7164 else dict(SERVERS=str(servers), TRAINERS=str(trainers), PORT=str(port))
+    code, lines, errors = run_pserver(tmpdir, **numbers)
+    endpoints = ['127.0.0.1:%d' % (port + number) for number in range(servers)]
+    expected = ['PSERVER ' + endpoint for endpoint in endpoints] + ['TRAINER %d' % each for each in range(trainers)]
+    assert (code, sorted(lines)) == (0, ['%s %d %s' % (who, trainers, ','.join(endpoints)) for who in expected]), errors
+
+
+@pytest.mark.parametrize('name', ['SERVERS', 'TRAINERS', 'PORT'])
+@pytest.mark.parametrize('value', ['0', 'two', '-1', '1.5', '010', '1 2', '100000', '9' * 30])
+def test_a_number_that_is_none_starts_nothing(tmpdir, name, value):
+    code, lines, errors = run_pserver(tmpdir, **{name: value})
+    assert (code, lines) == (2, [])
+    assert errors == 'run_pserver.sh: error: %s=%s: set it to a whole number from 1 to 99999\n' % (name, value)
+
+
+def test_the_script_tells_of_itself_once(tmpdir):
+    code, lines, errors = run_pserver(tmpdir, '--help')
+    assert (code, errors) == (0, '') and lines[0].startswith('Pretrains with parameter servers.')
+    assert 'SERVERS' in ' '.join(lines) and not [line for line in lines if line.startswith('PSERVER')]
 
 
 class Job(object):
