@@ -307,8 +307,7 @@ class Trainer(object):
 
     def save_due(self):
         args, minutes = self.args, (clock.now() - self.saved_time) / 60
-        due = self.state['step'] % args.save_interval == 0 or 0 < args.save_minutes <= minutes
-        return self.first and self.saved_step < self.state['step'] and (due or self.ending())
+        return self.state['step'] % args.save_interval == 0 or 0 < args.save_minutes <= minutes
 
     def save(self, best=False):
         """Saves a checkpoint; `best` says that the dev text was just evaluated and is the best so far."""
@@ -371,10 +370,10 @@ def fit(trainer):
             if trainer.evaluation_due():
                 trainer.evaluate()
             if trainer.save_due():
-                trainer.save()
+                trainer.save_the_rest()
             if trainer.ending():
                 break
-    trainer.save_the_rest()  # a signal may come at any time, also after save_due
+    trainer.save_the_rest()
 
 
 def run(job, config, path, skipped):
