@@ -156,7 +156,7 @@ def readers(root):
 
     def tag():
         with fluid.scope_guard(fluid.Scope()):
-            tagger.load(at('model'), fluid.CPUPlace())(TEXT.splitlines())
+            tagger.Tagger(at('model'), place=fluid.CPUPlace())(TEXT.splitlines())
 
     return {
         'vocabulary': ('vocabulary.txt', lambda: Vocabulary(at('vocabulary.txt'))),

@@ -63,7 +63,7 @@ def work(texts, output, model=None):
     """
     blocks = list(read_blocks([texts], BLOCK))
     if model:
-        ours = tagger.load(model, devices.places(False)[0])
+        ours = tagger.Tagger(model, place=devices.places(False)[0])
 
         def run():  # as infer.py does
             return [words for found, _ in ours.stream(blocks) for words in found]

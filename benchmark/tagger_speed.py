@@ -67,7 +67,7 @@ def main():
     blocks = list(read_blocks([args.text], BLOCK))
     texts = [[text for _, text in lines] for lines, _ in blocks]
     place = fluid.CPUPlace()
-    run = tagger.load(args.model, place)
+    run = tagger.Tagger(args.model, place=place)
     characters = sum(len(text) for block in texts for text in block)
     units = sum(len(part) for block in texts for parts in run.cut(block) for part in parts)
     gflops = sgemm_rate([place], devices.THREADS)

@@ -193,11 +193,6 @@ def find(path):
     return path
 
 
-def load(directory, place):
-    """The Tagger of a model directory."""
-    return Tagger(directory, place=place)
-
-
 def load_parts(directory, place):
     """What makes the TextTagger of a model directory: a Decoder with a scope of its own, Units, labels.
 
