@@ -79,8 +79,9 @@ def parse_args(argv=None):
     group = parser.add_argument_group('optimization')
     group.add_argument('--dropout', type=cli.number(float, low=0, below=1), default=0.3, help='rate for each layer')
     group.add_argument('--base_learning_rate', type=cli.number(float, above=0), default=1e-3,
-                       help='of Adam, halved after an epoch with a lower F1 on the dev sentences than the best, '
-                            'to an eighth at the lowest; that of the word embedding is 5 times, that of the CRF 0.2 times this')
+                       help='of Adam, halved after an epoch with a lower F1 on the dev sentences than the '
+                            'best, to an eighth at the lowest; that of the word embedding is 5 times, that of the CRF '
+                            '0.2 times this')
     group.add_argument('--average_epochs', type=cli.number(float, low=0), default=0.,
                        help='the model has a moving average of the parameters over about this many epochs; 0: their '
                             'last values')
