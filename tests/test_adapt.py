@@ -43,28 +43,30 @@ def test_a_run_on_other_text(corpus, min_count, words):
     else:
         old, new = Vocabulary(corpus.vocab_path).words, Vocabulary(str(output.join('words', 'vocabulary.txt'))).words
         assert new[:20] == old and len(new) == config['vocab_size'] and '甲乙' in ''.join(new[20:])
+    code, _, errors = adapt(corpus, **dict(environment, CHECKPOINT='another'))
+    assert code == 2 and errors.count('\n') == 1 and 'CHECKPOINT=%s; give the same to go on' % start in errors
     output.join('made_of').remove()  # as of a former release
     elsewhere = corpus.directory.join('elsewhere')
     code, second, errors = adapt(corpus, '--max_epoch', '2', '--save_dir', str(elsewhere), **environment)
     assert not elsewhere.check()
     assert code == 0 and 'epoch 0 step 0' not in second and 'dev epoch 2' in second, errors
     assert 'new text: %.2f before' % before in second
-    code, _, errors = adapt(corpus, **dict(environment, CHECKPOINT='another'))
-    assert code == 2 and errors.count('\n') == 1 and 'CHECKPOINT=%s; give the same to go on' % start in errors
+    assert not output.join('made_of').check()  # nobody knows what it is of
 
 
-def test_another_text_wants_another_output(corpus):
+@pytest.mark.parametrize('min_count', ['5', '0'])
+def test_another_text_wants_another_output(corpus, min_count):
     text = write_lines(corpus.directory.join('raw.txt'), ['甲乙 词3'] * 40)
-    environment = dict(TEXT=text, CHECKPOINT='nowhere', VOCABULARY=corpus.vocab_path,
+    environment = dict(TEXT=text, CHECKPOINT='nowhere', VOCABULARY=corpus.vocab_path, MIN_COUNT=min_count,
                        OUTPUT=str(corpus.directory.join('out')))
-    assert 'CHECKPOINT nowhere: no such directory' in adapt(corpus, **environment)[2]
-    made_of = 'TEXT=%s VOCABULARY=%s MIN_COUNT=5;' % (text, corpus.vocab_path)
-    for name, value in (('TEXT', '/no/text'), ('VOCABULARY', text), ('MIN_COUNT', '50'), ('MIN_COUNT', '0')):
+    assert 'nowhere: no such directory' in adapt(corpus, **environment)[2]
+    made_of = 'TEXT=%s VOCABULARY=%s MIN_COUNT=%s;' % (text, corpus.vocab_path, min_count)
+    for name, value in (('TEXT', '/no/text'), ('VOCABULARY', text), ('MIN_COUNT', '50')):
         code, _, errors = adapt(corpus, **dict(environment, **{name: value}))
         assert (code, errors) == (2, 'adapt.sh: error: %s is of %s give the same to go on, or another OUTPUT\n'
                                   % (environment['OUTPUT'], made_of))
     environment['CHECKPOINT'] = 'elsewhere'  # a wrong one can be set right, as nothing is made of it yet
-    assert 'CHECKPOINT elsewhere: no such directory' in adapt(corpus, **environment)[2]
+    assert 'elsewhere: no such directory' in adapt(corpus, **environment)[2]
 
 
 def test_help_needs_nothing(corpus):

@@ -24,29 +24,31 @@ start=$CHECKPOINT
 # shellcheck disable=SC2153 # the user sets it, as checked above
 vocabulary=$VOCABULARY
 
-# What is in OUTPUT has a note of what it was made of, except what a former release made. The note comes when the part is
-# there, so a command that was wrong can be set right.
-of_text="TEXT=$TEXT VOCABULARY=$VOCABULARY MIN_COUNT=${MIN_COUNT:-5};"
-of_all="$of_text CHECKPOINT=$CHECKPOINT;"
-note() { printf '%s\n' "$1" >"$output/made_of"; }
+# What is in OUTPUT has a note of what it was made of. What a former release made has none, and gets none.
+made_of="TEXT=$TEXT VOCABULARY=$VOCABULARY MIN_COUNT=${MIN_COUNT:-5}; CHECKPOINT=$CHECKPOINT;"
 noted=$(cat "$output/made_of" 2>/dev/null) || noted=
-case $of_all in "$noted"*) ;; *) fail "$output is of $noted give the same to go on, or another OUTPUT" ;; esac
+without=no
+if [ -z "$noted" ] && { [ -e "$output/words" ] || [ -e "$output/text" ]; }; then without=yes; fi
+note() {
+    mkdir -p "$output"
+    [ $without = yes ] || printf '%s\n' "$made_of" >"$output/made_of"
+}
+# As long as nothing is made of the checkpoint, a wrong one can be set right.
+[ -e "$output/start" ] || [ -e "$output/checkpoints/latest" ] || noted=${noted%% CHECKPOINT=*}
+case $made_of in "$noted"*) ;; *) fail "$output is of $noted give the same to go on, or another OUTPUT" ;; esac
 
 if [ "${MIN_COUNT:-5}" != 0 ]; then
     vocabulary=$output/words/vocabulary.txt
     start=$output/start
-    if [ ! -e "$vocabulary" ]; then
-        run_part "$PYTHON" "$root/data/prepare.py" "$TEXT" --extend "$VOCABULARY" --characters \
-            --min_count "${MIN_COUNT:-5}" --output "$output/words"
-        note "$of_text"
-    fi
+    [ -e "$vocabulary" ] || run_part "$PYTHON" "$root/data/prepare.py" "$TEXT" --extend "$VOCABULARY" --characters \
+        --min_count "${MIN_COUNT:-5}" --output "$output/words"
+    note
     [ -e "$start" ] || run_part "$PYTHON" "$root/tools/convert.py" to_vocabulary "$CHECKPOINT" "$start" \
         --vocab_path "$VOCABULARY" --new_vocab_path "$vocabulary"
-    note "$of_all"
 fi
 [ -e "$output/text" ] ||
     run_part "$PYTHON" "$root/data/prepare.py" "$TEXT" --vocab_path "$vocabulary" --output "$output/text"
-note "$of_all"
+note
 run_part "$PYTHON" "$root/train.py" --train_path "$output/text/train" --test_path "$output/text/dev" \
     --vocab_path "$vocabulary" --init_from "$start" --use_gpu "$use_gpu" --resume "$@" --save_dir "$output/checkpoints"
 
