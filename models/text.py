@@ -27,14 +27,13 @@ from elmo import segment_pool
 from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import InputError, Vocabulary, decode_line, open_binary
+from elmo.text import InputError, Vocabulary, decode_line
 from lac_finetune.reader import read_tagged
 
 try:
-    from lzma import LZMAError
-    XZ_ERRORS = LZMAError,
+    import lzma
 except ImportError:  # Python 2
-    XZ_ERRORS = ()
+    lzma = None
 
 MEMBER = re.compile(r'(?:.*/)?(train|heldout)-([a-z]+)-\d+\.txt$')
 SPACE = re.compile('(?<![!-~]) | (?![!-~])')  # of the segmentation; one between two words in ASCII is of the text
@@ -81,15 +80,14 @@ def archive_lines(path):
 def read_archive(path):
     """The text of zh-text without the spaces of its words: {'train' or 'heldout': {part: list of sentences}}."""
     texts = {'train': collections.defaultdict(list), 'heldout': collections.defaultdict(list)}
-    with open_binary(path) as handle:
-        if not XZ_ERRORS and handle.read(6) == b'\xfd7zXZ\0':
-            raise InputError('%s: cannot be read: this Python has no lzma for .xz; run it with Python 3' % path)
+    if lzma is None:
+        raise InputError('%s: cannot be read: this Python has no lzma for .xz; run it with Python 3' % path)
     try:
         for kind, part, text in archive_lines(path):
             texts[kind][part] += [sentence for line in text.splitlines()
                                   for sentence in split_sentences(SPACE.sub('', line))]
-    except (EnvironmentError, EOFError, tarfile.TarError, zlib.error) + XZ_ERRORS as error:
-        raise InputError('%s: no whole archive: %s; give zh-text.tar.xz'
+    except (EnvironmentError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+        raise InputError('%s: cannot be read: %s; give zh-text.tar.xz'
                          % (path, getattr(error, 'strerror', None) or error))
     if not all(texts.values()):
         raise InputError('%s: has no train-PART-000.txt or no heldout-PART-000.txt; give zh-text.tar.xz' % path)
@@ -167,11 +165,11 @@ def main():
     parser.add_argument('--output', required=True, help='directory of the text; it must not exist')
     segment_pool.add_flag(parser)
     args = parser.parse_args()
-    args.output = args.output.rstrip(os.sep)
+    args.output = os.path.abspath(args.output)
     if os.path.lexists(args.output):
         raise InputError('%s: is there already; choose another' % args.output)
     try:
-        with new_output(os.path.dirname(os.path.abspath(args.output)), [os.path.basename(args.output)]) as work:
+        with new_output(os.path.dirname(args.output), [os.path.basename(args.output)]) as work:
             directory = os.path.join(work, os.path.basename(args.output))
             os.mkdir(directory)
             build(args.archive, args.pku, directory, args.processes)
