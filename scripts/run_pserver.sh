@@ -20,7 +20,9 @@ for name in TRAINERS SERVERS PORT; do
 done
 PADDLE_TRAINERS_NUM=${TRAINERS:-2}
 port=${PORT:-7164}
-PADDLE_PSERVERS_IP_PORT_LIST=$(seq -s , -f '127.0.0.1:%.0f' "$port" $((port + ${SERVERS:-1} - 1)))
+last=$((port + ${SERVERS:-1} - 1))
+[ $last -le 65535 ] || fail "PORT=$port: the port of the last server would be $last, above 65535"
+PADDLE_PSERVERS_IP_PORT_LIST=$(seq -s , -f '127.0.0.1:%.0f' "$port" "$last")
 export PADDLE_TRAINERS_NUM PADDLE_PSERVERS_IP_PORT_LIST
 
 # shellcheck disable=SC2086 # $sizes is several words

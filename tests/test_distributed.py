@@ -102,6 +102,12 @@ def test_a_number_that_is_none_starts_nothing(tmpdir, name, value):
     assert errors == 'run_pserver.sh: error: %s=%s: set it to a whole number from 1 to 99999\n' % (name, value)
 
 
+def test_a_port_that_is_none_starts_nothing(tmpdir):
+    code, lines, errors = run_pserver(tmpdir, PORT='65535', SERVERS='2')
+    assert (code, lines) == (2, [])
+    assert errors == 'run_pserver.sh: error: PORT=65535: the port of the last server would be 65536, above 65535\n'
+
+
 def test_the_script_tells_of_itself_once(tmpdir):
     code, lines, errors = run_pserver(tmpdir, '--help')
     assert (code, errors) == (0, '') and lines[0].startswith('Pretrains with parameter servers.')
