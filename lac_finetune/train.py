@@ -33,7 +33,7 @@ FIXED = ('train_path', 'dev_path', 'test_path', 'tag_path', 'vocab_path', 'max_s
          'use_elmo', 'elmo_layers', 'init_from', 'word_emb_dim', 'grnn_hidden_dim', 'bigru_num', 'dropout',
          'base_learning_rate', 'average_epochs', 'batch_tokens', 'random_seed')
 # With --init_from its model has these, and they may not be given. Without it, these are the defaults.
-NETWORK = {'elmo_layers': 'all', 'word_emb_dim': 128, 'grnn_hidden_dim': 128, 'bigru_num': 2}
+NETWORK = {'use_elmo': True, 'elmo_layers': 'all', 'word_emb_dim': 128, 'grnn_hidden_dim': 128, 'bigru_num': 2}
 # Flags that the first release had not, and what a run did without them.
 LATER = {'elmo_layers': 'all', 'average_epochs': 0.}
 ADDITIONS_OF_EPOCH = 50  # to the moving average; each copies all parameters
@@ -61,7 +61,7 @@ def parse_args(argv=None):
     flags.max_sentence_length(group)
 
     group = parser.add_argument_group('network')
-    group.add_argument('--use_elmo', default=True, help='False: the word embedding alone', **cli.BOOLEAN)
+    group.add_argument('--use_elmo', help='False: the word embedding alone (default: True)', **cli.BOOLEAN)
     group.add_argument('--elmo_checkpoint', '--pretrain_elmo_model_path', metavar='DIR', default='',
                        help='name of a released ELMo; or a checkpoint, or a directory of checkpoints, of which the '
                             'best is taken')
@@ -102,13 +102,11 @@ def parse_args(argv=None):
 
 def _checked(args, parser):
     """The flags, with the defaults of NETWORK. Without --init_from none of them is None."""
-    given = ['--' + name for name in ['elmo_checkpoint'] + sorted(NETWORK) if getattr(args, name)]
-    given += [] if args.use_elmo else ['--use_elmo False']
+    given = ['--' + name for name in ['elmo_checkpoint'] + sorted(NETWORK) if getattr(args, name) not in (None, '')]
     if args.init_from and given:
         parser.error('--init_from takes sizes and ELMo from its model; leave out %s' % ', '.join(given))
-    for name, value in NETWORK.items() if not args.init_from else ():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    if not args.init_from:
+        vars(args).update((name, value) for name, value in NETWORK.items() if getattr(args, name) is None)
     if args.use_elmo and not args.init_from and not args.elmo_checkpoint:
         parser.error('--use_elmo True wants --elmo_checkpoint; --use_elmo False does without')
     if not args.vocab_path and not args.init_from and not args.elmo_checkpoint:
@@ -251,7 +249,7 @@ class Trainer(object):
         decoder = tagger.Decoder(self.exe, self.sizes, self.elmo_layers, self.args.batch_tokens,
                                  self.args.max_sentence_length)
         self.tagger = tagger.TextTagger(decoder, units, self.labels)
-        own = set(NETWORK) | {'use_elmo'} if self.args.init_from else ()  # they are the model's; older runs name others
+        own = NETWORK if self.args.init_from else ()  # they are the model's; older runs name others
         fixed = {name: getattr(self.args, name) for name in FIXED if name not in own}
         fixed.update(train_units=sum(self.lengths), elmo_checkpoint=job.elmo)
         self.state = {'step': 0, 'epoch': 0, 'best_dev_f1': -1., 'best_epoch': 0, 'flags': fixed,

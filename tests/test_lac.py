@@ -250,7 +250,7 @@ def test_init_from_a_model_with_other_tags(model, capsys):
 
 
 @pytest.mark.parametrize('name, value', [
-    ('use_elmo', False), ('elmo_checkpoint', 'elmo'), ('elmo_layers', 'all'), ('word_emb_dim', 128),
+    ('use_elmo', False), ('use_elmo', True), ('elmo_checkpoint', 'elmo'), ('elmo_layers', 'all'), ('word_emb_dim', 128),
     ('grnn_hidden_dim', 4), ('bigru_num', 2)])
 def test_init_from_refuses_what_its_model_decides(tmpdir, capsys, name, value):
     flags = tagger_flags(tmpdir, init_from='model', **{name: value})
