@@ -37,15 +37,15 @@ else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
     from paddle.static import nn
     data, load_vars, sequence_unpad = paddle.static.data, paddle.static.load_vars, nn.sequence_unpad
 
-    def append(kind, inputs, **attrs):
+    def _append(kind, inputs, **attrs):
         """Appends an operator to the program; fluid infers the shape and the LoD of its output."""
         helper = LayerHelper(kind)
         out = helper.create_variable_for_type_inference('float32')
         helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
         return out
 
-    def elementwise(kind):
-        return lambda x, y: append('elementwise_' + kind, {'X': x, 'Y': y}, axis=-1)
+    def _elementwise(kind):
+        return lambda x, y: _append('elementwise_' + kind, {'X': x, 'Y': y}, axis=-1)
 
     ops = types.SimpleNamespace(  # what is used here of fluid.layers, and what a small task wants beside it
         assign=paddle.assign, cast=paddle.cast, exp=paddle.exp, log=paddle.log, mean=paddle.mean,
@@ -55,16 +55,17 @@ else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
         layer_norm=nn.layer_norm, sequence_concat=nn.sequence_concat, sequence_pool=nn.sequence_pool,
         sequence_slice=nn.sequence_slice, embedding=fluid.layers.embedding,
         fill_constant_batch_size_like=fluid.layers.fill_constant_batch_size_like,
-        elementwise_add=elementwise('add'), elementwise_sub=elementwise('sub'), elementwise_mul=elementwise('mul'),
-        elementwise_div=elementwise('div'),
+        elementwise_add=_elementwise('add'), elementwise_sub=_elementwise('sub'), elementwise_mul=_elementwise('mul'),
+        elementwise_div=_elementwise('div'),
         matmul=lambda x, y, transpose_y=False: paddle.matmul(x, y, False, transpose_y),
         reduce_max=lambda x, dim=None, keep_dim=False: paddle.max(x, dim, keepdim=keep_dim),
         reduce_sum=lambda x, dim=None, keep_dim=False: paddle.sum(x, dim, keepdim=keep_dim),
         split=lambda x, number, dim: paddle.split(x, number, dim),
-        concat=lambda input, axis=0: append('concat', {'X': input}, axis=axis),
-        sums=lambda parts: append('sum', {'X': parts}),
-        scale=lambda x, scale=1., bias=0.: append('scale', {'X': x}, scale=scale, bias=bias),
-        gather=lambda x, index, overwrite: append('gather', {'X': x, 'Index': index}, overwrite=overwrite),
+        concat=lambda input, axis=0: _append('concat', {'X': input}, axis=axis),
+        sums=lambda parts: _append('sum', {'X': parts}),
+        scale=lambda x, scale=1., bias=0.: _append('scale', {'X': x}, scale=scale, bias=bias),
+        gather=lambda x, index, overwrite: _append('gather', {'X': x, 'Index': index}, overwrite=overwrite),
+        lod_reset=lambda x, y: _append('lod_reset', {'X': x, 'Y': y}),
         dropout=lambda x, rate, dropout_implementation: functional.dropout(x, rate, mode=dropout_implementation),
         fc=lambda x, size, param_attr=None, bias_attr=None: nn.fc(x, size, weight_attr=param_attr,
                                                                   bias_attr=bias_attr))
@@ -741,8 +742,8 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
               for parameter in main_program.all_parameters()}
     num_layers = sum(1 for name in shapes if name.startswith('fw_layer') and name.endswith('_gate_w'))
     names = set(shapes) & set(parameter_shapes(dict(PUBLISHED_CONFIG, num_layers=num_layers)))
-    if not names:
-        raise CheckpointError('%s: cannot be loaded: the program has no parameter of a biLM; call emb before' % dirname)
+    if TABLE not in names:
+        raise CheckpointError('%s: cannot be loaded: the program has no parameter of a biLM; call emb first' % dirname)
     if not os.path.isdir(dirname):
         raise CheckpointError('%s: no such checkpoint directory' % dirname)
     inner = sorted(name for name in os.listdir(dirname) if os.path.exists(os.path.join(dirname, name, TABLE)))
@@ -752,8 +753,7 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
     if config is None:
         has_own = not num_layers and os.path.exists(os.path.join(dirname, 'bilm.json'))
         config = dict(read_config(dirname) if has_own else PUBLISHED_CONFIG)
-        if TABLE in names:
-            config['vocab_size'], config['embed_size'] = shapes[TABLE]
+        config['vocab_size'], config['embed_size'] = shapes[TABLE]
         if num_layers:
             config['hidden_size'] = shapes[gate_name('fw', 1)][1] // 4
     if num_layers:  # emb alone has none; it is layer 0 of any number

@@ -327,7 +327,7 @@ def test_loading_layer_0_of_another_vocabulary(saved):
 
 def test_loading_into_a_program_without_elmo(saved):
     model, directory = saved
-    with pytest.raises(ValueError, match='the program has no parameter of a biLM; call emb before'):
+    with pytest.raises(ValueError, match='the program has no parameter of a biLM; call emb first'):
         bilm.init_pretraining_params(model.exe, directory, fluid.Program())
 
 
