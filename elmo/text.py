@@ -10,8 +10,6 @@ import os
 import re
 import sys
 
-import six
-
 BOS, EOS, UNK = '<S>', '</S>', '<UNK>'
 # Full-width ASCII and the full-width space. One character becomes one character, so that places in a text stay.
 HALF_WIDTH = {code: code - 0xfee0 for code in range(0xff01, 0xff5f)}
@@ -128,7 +126,7 @@ def byte_lines(handle, path):
 def decode_line(line, path, number):
     """The text of line `number` (from 1) of a file, without a byte order mark; InputError if it is no UTF-8 text."""
     problem = None
-    if six.PY2:  # which decodes surrogates too
+    if str is bytes:  # Python 2 decodes surrogates too
         line = re.sub(b'\xed[\xa0-\xbf]', b'\xff', line)
     if len(line) > MAX_LINE_BYTES:
         problem = 'a line of more than %d MB; break it into lines' % (MAX_LINE_BYTES >> 20)
