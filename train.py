@@ -350,8 +350,9 @@ class Trainer(object):
         self.curves.draw(last=True)
         state = self.state
         if self.stop.requested and not (self.finished() and not state['dev_pending']):
-            print('stopped by %s after step %d; to go on: the same command with --resume --save_dir %s'
-                  % (self.stop.requested, state['step'], self.job.directory))
+            instead = ' in place of --resume_from' if self.args.resume_from else ''
+            print('stopped by %s after step %d; to go on: the same command with --resume --save_dir %s%s'
+                  % (self.stop.requested, state['step'], self.job.directory, instead))
             self.watch.stop()
         else:
             print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
@@ -430,6 +431,9 @@ def train(args):
     job = Job(args)
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
         path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from
+        if args.resume and not path and checkpoint.steps(job.directory):  # a new start would delete them in time
+            raise InputError('--resume: %s: none of its checkpoints is whole; put back what is missing, or give '
+                             'another --save_dir' % job.directory)
         start = path or job.init_from
         config = job.network_config(start)
         if start:

@@ -125,7 +125,7 @@ def closed_log(run):
 def half_copy(run):
     """Spoils the newest checkpoint. The run passes over it, and says so."""
     whole = []
-    while not whole:
+    while len(whole) < 2:  # where none is left, no run goes on
         kill(run)
         whole = [path for path in run.checkpoints() if not run.differences(path)]
     newest = whole[-1]

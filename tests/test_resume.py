@@ -64,6 +64,17 @@ def test_resume_passes_over_a_damaged_checkpoint(corpus, capsys):
     assert same(last(corpus, 'whole'), last(corpus))
 
 
+def test_resume_where_no_checkpoint_is_whole_changes_nothing(corpus):
+    run(corpus, max_steps=4, save_interval=2, dev_interval=1000)
+    directory = corpus.directory.join('checkpoints')
+    for step in ('000002', '000004'):
+        damage(directory.join(step, 'lstmp_1.w_0'))
+    before = {path: path.read_binary() for path in directory.visit() if path.check(file=1)}
+    with pytest.raises(InputError, match='--resume: .*none of its checkpoints is whole; put back what is missing'):
+        run(corpus, max_steps=9, resume=True)
+    assert {path: path.read_binary() for path in directory.visit() if path.check(file=1)} == before
+
+
 @pytest.mark.parametrize('name', ['embedding_para', 'optimizer/embedding_para_moment1_0', 'train_state.json'])
 def test_a_damaged_file_is_named(corpus, name):
     run(corpus, max_steps=2)
