@@ -75,10 +75,12 @@ def find_input(args, names):
     """The input files, '-' for standard input. InputError for one named twice or about to be overwritten."""
     paths = list_inputs(args.input)
     targets = [os.path.realpath(os.path.join(args.output, name)) + os.sep for name in names]
-    for path, times in collections.Counter(paths).items():
-        if times > 1:
-            raise InputError('%s: named %d times; name it once' % (path, times))
-        if (os.path.realpath(path) + os.sep).startswith(tuple(targets)):
+    real = [path if path == '-' else os.path.realpath(path) for path in paths]
+    times = collections.Counter(real)
+    for path, place in zip(paths, real):
+        if times[place] > 1:
+            raise InputError('%s: named %d times; name it once' % (path, times[place]))
+        if (place + os.sep).startswith(tuple(targets)):
             raise InputError('%s: is input, and would be overwritten; choose another --output' % path)
     return paths
 
@@ -122,6 +124,12 @@ class Corpus(object):
         self.dev.close()
 
 
+def empty_dev(args, documents):
+    """The InputError where so many documents leave dev/ empty."""
+    return InputError('%s: %d document(s), and every %dth goes to dev/, so it would be empty; give more text, a lower '
+                      '--dev_every, or another --document' % (', '.join(args.input), documents, args.dev_every))
+
+
 def write_corpus(args, paths, words, directory):
     """Makes train/ and dev/ in a directory; returns the Corpus. InputError if one of them would be empty."""
     source = ', '.join(args.input)
@@ -138,8 +146,7 @@ def write_corpus(args, paths, words, directory):
     if not corpus.documents:
         raise InputError('%s: no text in it; nothing to prepare' % source)
     if not corpus.dev.sentences:
-        raise InputError('%s: %d document(s), and every %dth goes to dev/, so it would be empty; give more text, a '
-                         'lower --dev_every, or another --document' % (source, corpus.documents, args.dev_every))
+        raise empty_dev(args, corpus.documents)
     return corpus
 
 
@@ -147,6 +154,8 @@ def prepare(args):
     """Makes the output; args are those of parse_args(). Raises InputError."""
     names = ['train', 'dev'] + ([] if args.vocab_path else [args.vocab_name])
     paths = find_input(args, names)
+    if args.document == 'file' and len(paths) < args.dev_every:
+        raise empty_dev(args, len(paths))
     words = Vocabulary(args.vocab_path).words if args.vocab_path else None
     first = Vocabulary(args.extend).words if args.extend else RESERVED
     if args.max_size and args.max_size < len(first):

@@ -178,8 +178,9 @@ _occupy_standard_streams()
 IN_SCRIPT = signals.end_with_script()  # early, as a script may be killed at any time
 
 
-def _end_by_sigterm(*_):
-    sys.exit(128 + signal.SIGTERM)  # unlike the signal alone, this removes what is half written
+def _end_by_signal(number, _):
+    """Unlike the signal alone, this removes what is half written."""
+    sys.exit(128 + (signal.SIGTERM if number == signals.OF_SCRIPT else number))
 
 
 def run(main, trains=False):
@@ -192,8 +193,9 @@ def run(main, trains=False):
     errors = Stream(sys.stderr)
     trains = trains and not {'-h', '--help'}.intersection(sys.argv)  # these print and end
     sys.stdout, sys.stderr = Stream(sys.stdout, trains, errors), errors
-    for number in (signal.SIGTERM, signals.OF_SCRIPT):
-        signal.signal(number, _end_by_sigterm)
+    for number in (signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _end_by_signal)
     try:
         main()
         if IN_SCRIPT and signals.Stop.number not in (None, signals.OF_SCRIPT):

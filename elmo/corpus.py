@@ -147,5 +147,5 @@ def new_output(directory, names, overwrite=False):
             if not os.path.lexists(os.path.join(directory, name)):  # a move failed after this one
                 os.rename(os.path.join(old, name), os.path.join(directory, name))
         shutil.rmtree(work)
-        if made:
+        if made and not os.listdir(directory):  # another process may have put something there
             os.rmdir(directory)

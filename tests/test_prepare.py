@@ -256,7 +256,7 @@ def refused(output, flags, stdin=b''):
 
 @pytest.mark.parametrize('content, flags, words', [
     (b'', [], 'no text'),
-    (b'\n \n\xe3\x80\x80\n', ['--document', 'file'], 'no text'),
+    (b'\n \n\xe3\x80\x80\n', ['--document', 'line'], 'no text'),
     (b'a\nb\nc\n', [], '3 document(s)'),
     (b'a\n' * 9, ['--document', 'file'], '1 document(s)'),
     (b'a\nb\n\xd6\xd0\n' + b'a\n' * 9, [], 'raw.txt:3'),
@@ -270,6 +270,19 @@ def test_bad_text(tmpdir, content, flags, words):
     tmpdir.join('raw.txt').write(content, 'wb')
     vocabulary = [] if '--segmented' in flags else ['--vocab_path', write_lines(tmpdir.join('v'), RESERVED + ['a'])]
     assert words in refused(str(tmpdir.join('out')), [str(tmpdir.join('raw.txt'))] + flags + vocabulary)
+
+
+def test_a_file_named_in_two_ways(tmpdir):
+    path = write_lines(tmpdir.join('raw.txt'), ['a'] * 12)
+    again = os.path.join(str(tmpdir), '.', 'raw.txt')
+    assert '%s: named 2 times' % path in refused(str(tmpdir.join('out')), [path, again])
+
+
+def test_too_few_files_are_told_before_they_are_read(tmpdir):
+    path = write_lines(tmpdir.join('raw.txt'), ['a'] * 12)
+    missing = str(tmpdir.join('no.vocabulary'))  # which is read first of all
+    err = refused(str(tmpdir.join('out')), [path, '--document', 'file', '--vocab_path', missing])
+    assert '1 document(s), and every 6th goes to dev/' in err
 
 
 def test_a_line_that_is_too_long(tmpdir):
@@ -344,7 +357,7 @@ def test_a_failed_move_loses_nothing(tmpdir, monkeypatch):
     assert tmpdir.join('out', 'train').read() == 'old train\n' and tmpdir.join('out', 'dev').read() == 'old dev\n'
 
 
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGHUP'])
 def test_a_kill_leaves_nothing(tmpdir, name):
     command = [sys.executable, os.path.join(ROOT, 'data', 'prepare.py'), '-', '--output', str(tmpdir.join('out')),
                '--vocab_path', write_lines(tmpdir.join('v'), RESERVED + ['a']), '--processes', '2']
