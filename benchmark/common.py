@@ -51,21 +51,22 @@ def sentences(args, number, seed=0):
 
 
 def compare_vectors(text, vectors_of, expected):
-    """Compares the vectors of a file, one sentence a line; exits with 1 if a difference is above 1e-4, else with 0.
+    """Compares the vectors of a file, one sentence a line; exits with 1 if one differs by more than 1e-4.
 
     Args:
         vectors_of: function that takes a sentence (list of words) and returns its vectors (array).
         expected: {number of the line from 0, as text: array}.
     """
-    worst, tokens = 0., 0
+    differences, tokens = [], 0
     with io.open(text, encoding='utf-8') as handle:
         sentences = [line.split() for line in handle]
     for number, sentence in enumerate(sentences):
         if sentence:
-            worst = max(worst, abs(vectors_of(sentence) - expected['%d' % number]).max())
+            differences.append(float(abs(vectors_of(sentence) - expected['%d' % number]).max()))
             tokens += len(sentence)
-    print('%d sentences, %d tokens: largest difference %.2e' % (len(sentences), tokens, worst))
-    sys.exit(int(not worst <= 1e-4))
+    close = [each for each in differences if each <= 1e-4]  # no NaN is
+    print('%d sentences, %d tokens: largest difference %.2e' % (len(sentences), tokens, max(differences or [0.])))
+    sys.exit(int(not close or len(close) < len(differences)))
 
 
 def peak_memory_mb():

@@ -17,7 +17,7 @@ from project import ROOT
 from helpers import (TAGGED, children, make_checkpoint, refused, rounded, run, tagger_flags, wait_until,
                      write_lines)
 import bilm
-from benchmark import gains, lac_gain, perplexity, reviews, rounding, ud
+from benchmark import common, gains, lac_gain, perplexity, reviews, rounding, ud
 from bilm import ops
 from elmo import Embedder, checkpoint, to_lod
 from elmo.arrays import open_parameter, write_parameter
@@ -60,6 +60,15 @@ class Runs(object):
             settings = {'test_f1': f1 + int(flags['--random_seed']), 'flags': vars(train.parse_args(command[2:]))}
             write_lines(os.path.join(flags['--save_dir'], 'settings.json'), [json.dumps(settings)])
         return self.code
+
+
+@pytest.mark.parametrize('difference, code', [(0., 0), (9e-5, 0), (2e-4, 1), (np.nan, 1)])
+def test_vectors_are_compared(tmpdir, difference, code):
+    text = write_lines(tmpdir.join('text'), ['a b', 'c'])
+    expected = {'0': np.zeros([3, 2, 4]), '1': np.zeros([3, 1, 4])}
+    with pytest.raises(SystemExit) as error:
+        common.compare_vectors(text, lambda sentence: np.full([3, len(sentence), 4], difference), expected)
+    assert error.value.code == code
 
 
 def test_each_variant_of_the_tagger_is_a_run(tmpdir, monkeypatch, capsys):
