@@ -97,7 +97,7 @@ def new_directory(path, temporary=None):
     Raises:
         InputError: it cannot be written; then what was there stays.
     """
-    whole = False
+    path, whole = os.path.abspath(path), False  # a slash at the end would make the last step fail
     try:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)

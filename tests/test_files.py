@@ -112,6 +112,13 @@ def test_a_lock_that_cannot_be_opened(tmpdir):
     assert 'cannot be written: Is a directory' in str(error.value)
 
 
+def test_a_slash_at_the_end_of_a_new_directory(tmpdir):
+    with new_directory(str(tmpdir.join('model')) + '/') as temporary:
+        with open(os.path.join(temporary, 'file'), 'w') as output:
+            output.write('new')
+    assert tmpdir.join('model', 'file').read() == 'new' and len(tmpdir.listdir()) == 1
+
+
 def test_a_directory_of_the_users_beside_it_stays(tmpdir):
     for name in ('model', 'model.saving', 'model.saving.old'):
         tmpdir.mkdir(name).join('file').write('mine')
