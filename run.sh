@@ -26,5 +26,5 @@ esac
 echo "training on the $DEVICE with $sizes $options"
 echo "any option of train.py can follow run.sh and replaces the one above; sh run.sh --help lists them"
 # shellcheck disable=SC2086 # $sizes and $options are several words
-exec "$PYTHON" "$root/train.py" --train_path "$root/data/train/*" --test_path "$root/data/dev/*" \
+exec "$PYTHON" "$root/train.py" --train_path "$root/data/train" --test_path "$root/data/dev" \
     --vocab_path "$root/data/vocabulary_min5k.txt" --use_gpu "$use_gpu" $sizes $options "$@"

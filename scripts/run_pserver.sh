@@ -27,7 +27,7 @@ export PADDLE_TRAINERS_NUM PADDLE_PSERVERS_IP_PORT_LIST
 
 # shellcheck disable=SC2086 # $sizes is several words
 train() {
-    exec "$PYTHON" "$root/train.py" --train_path "$root/data/train/*" --test_path "$root/data/dev/*" \
+    exec "$PYTHON" "$root/train.py" --train_path "$root/data/train" --test_path "$root/data/dev" \
         --vocab_path "$root/data/vocabulary_min5k.txt" --update_method pserver --use_gpu False $sizes "$@"
 }
 
