@@ -213,6 +213,8 @@ def find(path, flag='--checkpoint', newest=False):
             raise InputError('%s %s: no whole checkpoint: %s' % (flag, path, problem))
     elif released.is_packed(path) and not newest:
         found = released.find_model(path, released.ELMO)
+    elif released.is_packed(path):
+        raise InputError('%s %s: is a released model, which has no run to go on with; use --init_from' % (flag, path))
     elif not os.path.isdir(path):
         raise InputError('%s %s' % (flag, released.unknown(path)))
     else:

@@ -235,6 +235,8 @@ def test_unknown_names(models):
         with pytest.raises(InputError) as error:
             ask()
         assert 'elmo_big: no such directory, and no released model; these are: elmo_tiny' in str(error.value)
+    with pytest.raises(InputError, match='--resume_from elmo_tiny: is a released model, which has no run to go on'):
+        checkpoint.find('elmo_tiny', '--resume_from', newest=True)
     with pytest.raises(InputError) as error:
         tagger.Tagger('elmo_tiny')
     assert 'elmo_tiny: is a released elmo, and what is wanted is a released tagger' in str(error.value)
