@@ -193,9 +193,8 @@ def run(main, trains=False):
     errors = Stream(sys.stderr)
     trains = trains and not {'-h', '--help'}.intersection(sys.argv)  # these print and end
     sys.stdout, sys.stderr = Stream(sys.stdout, trains, errors), errors
-    for number in (signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
-            signal.signal(number, _end_by_signal)
+    for number in signals.unless_nohup((signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT)):
+        signal.signal(number, _end_by_signal)
     try:
         main()
         if IN_SCRIPT and signals.Stop.number not in (None, signals.OF_SCRIPT):

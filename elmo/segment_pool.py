@@ -63,9 +63,8 @@ def _start_worker(words, started):
     """Initializes a process of the pool."""
     global _segmenter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the main process handles Ctrl-C
-    for which in (signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT):
-        if signal.getsignal(which) != signal.SIG_IGN:  # as nohup sets it
-            signal.signal(which, signal.SIG_DFL)
+    for which in signals.unless_nohup((signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT)):
+        signal.signal(which, signal.SIG_DFL)
     started.release()
     _segmenter = _segmenter or Segmenter(words)  # a forked process has inherited it
 

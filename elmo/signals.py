@@ -40,6 +40,11 @@ class Stopped(BaseException):
     """Raised by Stop.at_once, anywhere. No Exception: libraries catch these, threading while it starts a thread."""
 
 
+def unless_nohup(numbers):
+    """Those of the signals that a process answers: SIGHUP only where it is not ignored, as it is under nohup."""
+    return [number for number in numbers if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+
+
 class Stop(object):
     """A context in which signals only ask for an end; a second one ends the process at once.
 
@@ -62,8 +67,7 @@ class Stop(object):
 
     def __enter__(self):
         Stop.number = None
-        heard = [number for number in NAMES if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._handle) for number in heard}
+        self._before = {number: signal.signal(number, self._handle) for number in unless_nohup(NAMES)}
         return self
 
     def __exit__(self, *_):
