@@ -132,7 +132,6 @@ def empty_dev(args, documents):
 
 def write_corpus(args, paths, words, directory):
     """Makes train/ and dev/ in a directory; returns the Corpus. InputError if one of them would be empty."""
-    source = ', '.join(args.input)
     total = None if '-' in paths else sum(map(os.path.getsize, paths)) // 1000
     with closing(Corpus(directory, args.dev_every, args.shard_sentences)) as corpus, \
             closing(read_sentences(paths, args, words)) as results, \
@@ -144,7 +143,7 @@ def write_corpus(args, paths, words, directory):
             done += size
             progress.update(done // 1000)
     if not corpus.documents:
-        raise InputError('%s: no text in it; nothing to prepare' % source)
+        raise InputError('%s: no text in it; nothing to prepare' % ', '.join(args.input))
     if not corpus.dev.sentences:
         raise empty_dev(args, corpus.documents)
     return corpus

@@ -211,10 +211,11 @@ def find(path, flag='--checkpoint', newest=False):
         found, problem = _pointed_whole(directory, pointer)
         if problem:
             raise InputError('%s %s: no whole checkpoint: %s' % (flag, path, problem))
-    elif released.is_packed(path) and not newest:
-        found = released.find_model(path, released.ELMO)
     elif released.is_packed(path):
-        raise InputError('%s %s: is a released model, which has no run to go on with; use --init_from' % (flag, path))
+        if newest:
+            raise InputError('%s %s: is a released model, which has no run to go on with; use --init_from'
+                             % (flag, path))
+        found = released.find_model(path, released.ELMO)
     elif not os.path.isdir(path):
         raise InputError('%s %s' % (flag, released.unknown(path)))
     else:
@@ -315,6 +316,15 @@ def check_config(path, config, vocabulary):
         if os.path.exists(os.path.join(path, 'bilm.json')):  # the published checkpoint has none
             check_vocabulary(path, vocabulary, bilm.read_config(path))
         bilm.check_files(path, config)
+
+
+def read_whole(path, vocabulary=None):
+    """The config of a checkpoint; InputError unless it is whole, of this vocabulary, and its files have these sizes."""
+    config = read_config(path, vocabulary)
+    with bilm_errors():
+        bilm.check_files(path, config)
+    manifest.check(path)
+    return config
 
 
 def load_parameters(exe, path, program, config, vocabulary, scope=None):

@@ -184,21 +184,22 @@ class Job(object):
         elmo = args.elmo_checkpoint and checkpoint.find(args.elmo_checkpoint, '--elmo_checkpoint')
         self.elmo = elmo if elmo and args.use_elmo else None  # the checkpoint, if the run starts from one
         self.vocabulary = checkpoint.vocabulary_of(self.init_from or elmo, args.vocab_path)
+        config = elmo and checkpoint.read_config(elmo, self.vocabulary)
         if elmo:
-            checkpoint.check_config(elmo, checkpoint.read_config(elmo, self.vocabulary), self.vocabulary)
+            checkpoint.check_config(elmo, config, self.vocabulary)
         tags = args.tag_path and read_tags(args.tag_path)
         sentences, self.dev, self.test = [read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
         self.train = choose(sentences, args.max_sentences, args.random_seed)
         if tags:
             check_tags(self.train, tags, args.tag_path)
-        self.sizes = self._sizes()
+        self.sizes = self._sizes(config if self.elmo else None)
         self.directory = args.save_dir.rstrip(os.sep)
         self.checkpoints = self.directory + '.resume'
         self.temporary = os.path.join(self.checkpoints, '.model')  # where the model is written until it is whole
         self._prepare_directories()
 
-    def _sizes(self):
-        """See network.py; the number of labels is not known yet, except from a model."""
+    def _sizes(self, elmo):
+        """See network.py; `elmo` is its config. The number of labels is not known yet, except from a model."""
         args = self.args
         if args.init_from:
             sizes = tagger.read_settings(self.init_from)['sizes']
@@ -207,8 +208,7 @@ class Job(object):
             return sizes
         return {'vocab_size': len(self.vocabulary), 'vocab_sha256': self.vocabulary.sha256,
                 'word_emb_dim': args.word_emb_dim, 'grnn_hidden_dim': args.grnn_hidden_dim, 'bigru_num': args.bigru_num,
-                'elmo': checkpoint.read_config(self.elmo, self.vocabulary) if self.elmo else None,
-                'elmo_layers': args.elmo_layers}
+                'elmo': elmo, 'elmo_layers': args.elmo_layers}
 
     def _prepare_directories(self):
         """Makes the directory of checkpoints; InputError unless a model can be written to save_dir."""

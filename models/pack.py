@@ -37,9 +37,7 @@ def elmo(path, vocab_path):
     needs).
     """
     path, vocabulary = checkpoint.find(path, 'source'), Vocabulary(vocab_path)
-    config = checkpoint.read_config(path, vocabulary)
-    checkpoint.check_config(path, config, vocabulary)
-    manifest.check(path)
+    config = checkpoint.read_whole(path, vocabulary)
     names = set(bilm.parameter_shapes(config)) - set(bilm.SOFTMAX_PARAMETERS)
     config = dict(config, vocab_sha256=vocabulary.sha256)
     return {'vocabulary.txt': vocabulary.words, 'bilm.json': config}, read_parameters(path, names), None

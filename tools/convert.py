@@ -52,20 +52,11 @@ def cells(config):
                    bilm.gate_name(direction, layer), bilm.lstm_name(config, direction, layer))
 
 
-def read_checkpoint(path, vocabulary=None):
-    """The config of a checkpoint; InputError unless it is whole, of this vocabulary, and its files have these sizes."""
-    config = checkpoint.read_config(path, vocabulary)
-    with checkpoint.bilm_errors():
-        bilm.check_files(path, config)
-    manifest.check(path)
-    return config
-
-
 def to_bilm(path, directory):
     """Makes a directory with weights.hdf5 and options.json of a checkpoint."""
     import_h5py()
     path = checkpoint.find(path, 'CHECKPOINT')
-    config = read_checkpoint(path)
+    config = checkpoint.read_whole(path)
     if not os.path.isdir(directory):
         try:
             os.makedirs(directory)
@@ -210,7 +201,7 @@ def to_vocabulary(path, target, vocab_path, new_vocab_path):
     """Makes a checkpoint with another vocabulary. Shared words keep their rows; new words start at the mean of all."""
     path = checkpoint.find(path, 'CHECKPOINT')
     vocabulary, new = checkpoint.vocabulary_of(path, vocab_path), Vocabulary(new_vocab_path)
-    config = read_checkpoint(path, vocabulary)
+    config = checkpoint.read_whole(path, vocabulary)
     id_of = {word: id for id, word in enumerate(vocabulary.words)}
     ids = np.array([id_of.get(word, -1) for word in new.words])
     with new_directory(target) as temporary:
@@ -228,7 +219,7 @@ def to_vocabulary(path, target, vocab_path, new_vocab_path):
 def to_npz(path, output):
     """Writes every parameter of a checkpoint under its name."""
     path = checkpoint.find(path, 'CHECKPOINT')
-    names = sorted(set(bilm.parameter_shapes(read_checkpoint(path))) & set(os.listdir(path)))
+    names = sorted(set(bilm.parameter_shapes(checkpoint.read_whole(path))) & set(os.listdir(path)))
     with new_file(output) as temporary, npz(temporary) as write:
         for name in names:
             write(name, open_parameter(os.path.join(path, name)))
