@@ -16,16 +16,15 @@ import contextlib
 import itertools
 import os
 import re
-import sys
 
 import numpy as np
 import paddle.fluid as fluid
-import six
 
 import bilm
 from elmo import devices, manifest, released, schema
 from elmo.arrays import check_shape, open_parameter
 from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
+from elmo.progress import tell_user
 from elmo.release import save_vars
 from elmo.text import InputError, Vocabulary, open_binary
 
@@ -220,10 +219,10 @@ def find(path, flag='--checkpoint', newest=False):
         raise InputError('%s %s' % (flag, released.unknown(path)))
     else:
         found = '' if newest else _best_whole(path)
-        found = found or newest_whole(path, _tell)
+        found = found or newest_whole(path, tell_user)
     if not found:
         raise InputError('%s %s: holds no checkpoint' % (flag, path))
-    _tell('%s: takes %s' % (path, found))
+    tell_user('%s: takes %s' % (path, found))
     return found
 
 
@@ -235,7 +234,7 @@ def _pointed_whole(directory, pointer):
         return '', '%s' % error
     if not name:
         return '', '%s: is not there' % os.path.join(directory, pointer)
-    damage = _damage(os.path.join(directory, name))
+    damage = manifest.damage_of_ours(os.path.join(directory, name))
     return '' if damage else os.path.join(directory, name), damage
 
 
@@ -243,19 +242,8 @@ def _best_whole(directory):
     """The best checkpoint in a directory; '' and a line on stderr if there is none that is as it was saved."""
     found, problem = _pointed_whole(directory, 'best')
     if problem and _named(directory):
-        _tell('passed over the best: %s' % problem)
+        tell_user('passed over the best: %s' % problem)
     return found
-
-
-def _damage(path):
-    """What is wrong with a checkpoint of ours; '' if nothing is."""
-    return manifest.damage(path) if manifest.read(path) else '%s: has no whole %s' % (path, manifest.NAME)
-
-
-def _tell(line):
-    """Writes a line to stderr. In Python 2, that of a user's own program takes no Chinese otherwise."""
-    line += '\n'
-    sys.stderr.write(line.encode('utf-8') if six.PY2 else line)
 
 
 def newest_whole(directory, tell=print):
@@ -266,7 +254,7 @@ def newest_whole(directory, tell=print):
     """
     for step in reversed(_named(directory) if os.path.isdir(directory) else []):
         path = _path(directory, step)
-        damage = _damage(path)
+        damage = manifest.damage_of_ours(path)
         if not damage:
             return path
         tell('passed over: %s' % damage)

@@ -70,6 +70,11 @@ def damage(directory, names=None):
     return ''
 
 
+def damage_of_ours(directory):
+    """As damage, for what was saved with a manifest."""
+    return damage(directory) if read(directory) else '%s: has no whole %s' % (directory, NAME)
+
+
 def check(directory, names=None):
     """InputError if a file of a directory, or one of these files, is missing or damaged; see damage."""
     found = damage(directory, names)

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Progress of long work, with its speed and the time left."""
+"""What is told on stderr: single lines, and the progress of long work with its speed and the time left."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import sys
@@ -11,6 +11,12 @@ def duration(seconds):
     """Seconds as h:mm:ss."""
     seconds = int(seconds + 0.5)
     return '%d:%02d:%02d' % (seconds // 3600, seconds // 60 % 60, seconds % 60)
+
+
+def tell_user(line):
+    """Writes a line to stderr. In Python 2, that of a user's own program takes no Chinese otherwise."""
+    line += '\n'
+    sys.stderr.write(line.encode('utf-8') if str is bytes else line)
 
 
 class Progress(object):

@@ -9,8 +9,8 @@
 
 Who wants one gets the path of a directory that holds it unpacked: a checkpoint with vocabulary.txt beside its
 parameters, or a model directory as lac_finetune/tagger.py describes it, without the program in network/. It is unpacked
-once, in models/.unpacked/NAME-DIGEST, or where models/ cannot be written, in the user's cache. A new release has
-another digest. These directories can be deleted at any time.
+once, in models/.unpacked/NAME-DIGEST, or where models/ cannot be written, in the user's cache; and again if it is found
+damaged. A new release has another digest. These directories can be deleted at any time.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
@@ -22,6 +22,7 @@ import tempfile
 from elmo import manifest, packing, rundir, schema
 from elmo.arrays import write_parameter
 from elmo.files import new_directory, read_json, remove_tree
+from elmo.progress import tell_user
 from elmo.text import InputError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -57,8 +58,7 @@ def is_packed(name):
 
 def unknown(name):
     """What is told of a name that is none."""
-    problem = '%s: no such directory, and no released model; these are: %s' % (name, ', '.join(names()) or 'none')
-    return problem
+    return '%s: no such directory, and no released model; these are: %s' % (name, ', '.join(names()) or 'none')
 
 
 def packed_directory(name):
@@ -86,12 +86,12 @@ def find_model(name, kind=None):
         raise InputError('%s: is a released %s, and what is wanted is a released %s' % (name, found, kind))
     label = '%s-%s' % (os.path.basename(os.path.abspath(packed)), manifest.digest(packed)[:DIGITS])
     places = [os.path.join(os.path.dirname(os.path.abspath(packed)), '.unpacked'), _cache()]
-    for place in places:
-        if os.path.isdir(os.path.join(place, label)):
-            return os.path.join(place, label)
-    place = _first_writable(places)
-    _unpack(packed, model, place, os.path.join(place, label))
-    return os.path.join(place, label)
+    for path in [os.path.join(place, label) for place in places]:
+        if not manifest.damage_of_ours(path):
+            return path
+    path = os.path.join(_first_writable(places), label)
+    _unpack(packed, model, path)
+    return path
 
 
 def read_description(packed):
@@ -123,19 +123,22 @@ def _first_writable(places):
     return places[-1]
 
 
-def _unpack(packed, model, place, path):
-    """Makes the directory `path`, in `place`. Another process may do so at the same time: the first one wins."""
+def _unpack(packed, model, path):
+    """Makes the directory `path`. Another process may do so at the same time: the first one wins."""
     manifest.check(packed)
-    work = tempfile.mkdtemp(prefix='.making-', dir=place)
+    work = tempfile.mkdtemp(prefix='.making-', dir=os.path.dirname(path))
     try:
         whole = os.path.join(work, 'model')
         with new_directory(whole) as temporary:
             (_fill_elmo if model['kind'] == ELMO else _fill_tagger)(packed, model, temporary)
             manifest.write(temporary)
         try:
+            if os.path.isdir(path) and manifest.damage_of_ours(path):
+                tell_user('%s: damaged; it is unpacked again' % path)
+                os.rename(path, os.path.join(work, 'damaged'))
             os.rename(whole, path)
         except OSError as error:  # a directory that is not empty is never replaced
-            if not os.path.isdir(path):
+            if manifest.damage_of_ours(path):
                 raise InputError('%s: cannot be saved: %s' % (path, error.strerror))
     finally:
         remove_tree(work)

@@ -43,6 +43,10 @@ def files(directory):
     return found
 
 
+def empty(path):
+    io.open(path, 'wb').close()
+
+
 class Models(object):
     """A directory of models, and of what they are packed from: an ELMo `elmo`, a tagger `model` trained with it."""
 
@@ -147,9 +151,22 @@ def test_the_same_checkpoint_gives_the_same_bytes(models):
 def test_it_is_unpacked_once(models):
     models.pack_elmo()
     path = released.find_model('elmo_tiny')
-    os.remove(os.path.join(path, 'bilm.json'))
-    assert released.find_model('elmo_tiny') == path and not os.path.exists(os.path.join(path, 'bilm.json'))
+    write_lines(os.path.join(path, 'of_the_first'), [])
+    assert released.find_model('elmo_tiny') == path and os.path.exists(os.path.join(path, 'of_the_first'))
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]  # nothing is left of the work
+
+
+@pytest.mark.parametrize('name', ['bilm.json', 'embedding_para', 'manifest.json'])
+@pytest.mark.parametrize('damage', [os.remove, empty])
+def test_what_is_damaged_is_unpacked_again(models, capsys, name, damage):
+    models.pack_elmo()
+    path = released.find_model('elmo_tiny')
+    before = files(path)
+    damage(os.path.join(path, name))
+    assert released.find_model('elmo_tiny') == path and files(path) == before
+    assert '%s: damaged; it is unpacked again' % path in capsys.readouterr().err.splitlines()
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    assert released.find_model('elmo_tiny') == path and not capsys.readouterr().err
 
 
 def test_two_processes_unpack_at_once(models, monkeypatch):
