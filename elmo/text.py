@@ -77,12 +77,17 @@ def _kind(value):
 def list_files(pattern):
     """The files that `pattern` names: one file, all files in a directory, or the matches of a glob, sorted.
 
-    Leaves out the hidden files of a directory. InputError if there is no file, or a link leads nowhere.
+    Leaves out the hidden files of a directory. InputError if there is no file, or a link leads nowhere; in Python 2 too
+    if a name is not in the encoding of the system.
     """
-    if os.path.isdir(pattern):
-        paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if not name.startswith('.')]
-    else:
-        paths = [pattern] if os.path.lexists(pattern) else glob.glob(pattern)
+    try:
+        if os.path.isdir(pattern):
+            paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if not name.startswith('.')]
+        else:
+            paths = [pattern] if os.path.lexists(pattern) else glob.glob(pattern)
+    except UnicodeDecodeError as error:
+        raise InputError('%s: has %r, a file name that is not text; rename the file, or set LC_ALL=C.UTF-8'
+                         % (pattern, error.object))
     paths = sorted(path for path in paths if not os.path.isdir(path))
     if not paths:
         raise InputError('%s: no file matches; name a file, a directory or a glob in quotes' % pattern)

@@ -11,6 +11,7 @@ import sys
 import hypothesis
 import numpy as np
 import pytest
+import six
 from hypothesis import strategies
 
 from project import ROOT
@@ -103,6 +104,19 @@ def test_list_files(tmpdir):
     assert list_files(expected[0]) == expected[:1]
     with pytest.raises(InputError):
         list_files(str(tmpdir.join('none*')))
+
+
+@pytest.mark.parametrize('pattern', ['', '*'])
+def test_a_name_that_is_not_utf8(tmpdir, pattern):
+    """Python 3 reads such a file."""
+    io.open(os.path.join(str(tmpdir).encode('ascii'), b'\xcf\xfb.txt'), 'wb').close()
+    pattern = os.path.join(str(tmpdir), pattern)
+    if six.PY3:
+        assert list_files(pattern) == [os.path.join(str(tmpdir), '\udccf\udcfb.txt')]
+    else:
+        with pytest.raises(InputError) as error:
+            list_files(pattern)
+        assert "\\xcf\\xfb.txt', a file name that is not text; rename the file" in str(error.value)
 
 
 @pytest.mark.parametrize('num_devices', [1, 2, 7])
