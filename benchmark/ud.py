@@ -17,7 +17,7 @@ import re
 
 from project import cli
 from elmo.corpus import write_lines
-from elmo.files import new_directory
+from elmo.files import new_directory, refuse_existing
 from elmo.text import InputError
 from lac_finetune.evaluation import OUTSIDE, chunks
 from lac_finetune.reader import Sentence, read_lines, read_tagged
@@ -56,8 +56,7 @@ def main():
     parser.add_argument('input', help='directory with train.tsv, dev.tsv, test.tsv and ner/')
     parser.add_argument('output', help='a new directory, which gets pos/ and ner/')
     args = parser.parse_args()
-    if os.path.exists(args.output):
-        raise InputError('%s: is there already; choose another' % args.output)
+    refuse_existing([args.output])
     with new_directory(args.output) as temporary:
         for name, source, read in (('pos', '', lambda path: read_tagged(path)[0]), ('ner', 'ner', read_entities)):
             os.mkdir(os.path.join(temporary, name))

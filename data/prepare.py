@@ -159,7 +159,7 @@ def prepare(args):
     first = Vocabulary(args.extend).words if args.extend else RESERVED
     if args.max_size and args.max_size < len(first):
         raise InputError('--max_size %d: %s alone has %d words; give more' % (args.max_size, args.extend, len(first)))
-    with new_output(args.output, names, args.overwrite) as work:
+    with new_output(args.output, names, args.overwrite, 'choose another --output, or add --overwrite') as work:
         corpus = write_corpus(args, paths, words, work)
         if not args.vocab_path:
             words = corpus.counts.vocabulary(args.min_count or 5, args.max_size, args.characters, first)

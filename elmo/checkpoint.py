@@ -216,7 +216,7 @@ def find(path, flag='--checkpoint', newest=False):
                              % (flag, path))
         found = released.find_model(path, released.ELMO)
     elif not os.path.isdir(path):
-        raise InputError('%s %s' % (flag, released.unknown(path)))
+        raise released.unknown('%s %s' % (flag, path))
     else:
         found = '' if newest else _best_whole(path)
         found = found or newest_whole(path, tell_user)

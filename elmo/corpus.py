@@ -10,7 +10,8 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 
-from elmo.text import BOS, EOS, UNK, InputError, half_width
+from elmo.files import refuse_existing
+from elmo.text import BOS, EOS, UNK, half_width
 
 RESERVED = (BOS, EOS, UNK)
 MAX_WORDS = 2000000  # distinct words counted at once, about 400 MB
@@ -122,14 +123,15 @@ def write_lines(path, lines):
 
 
 @contextmanager
-def new_output(directory, names, overwrite=False):
+def new_output(directory, names, overwrite=False, advice='choose another'):
     """Yields a temporary directory in which to make `names`. At the end they move to `directory`, all complete.
 
-    After an error nothing is left, and what was there stays. InputError if one of them exists, unless overwrite.
+    After an error nothing is left, and what was there stays. InputError, which ends with the advice, if one of them
+    exists, unless overwrite; also if another process has made it in the meantime.
     """
+    must_be_new = [] if overwrite else [os.path.join(directory, name) for name in names]
+    refuse_existing(must_be_new, advice)
     existing = [name for name in names if os.path.lexists(os.path.join(directory, name))]
-    if existing and not overwrite:
-        raise InputError('%s exists; choose another output or add --overwrite' % os.path.join(directory, existing[0]))
     made = not os.path.isdir(directory)
     if made:
         os.makedirs(directory)
@@ -137,6 +139,7 @@ def new_output(directory, names, overwrite=False):
     old = tempfile.mkdtemp(dir=work)
     try:
         yield work
+        refuse_existing(must_be_new, advice)
         for name in existing:
             os.rename(os.path.join(directory, name), os.path.join(old, name))
         for name in names:

@@ -79,6 +79,13 @@ def _make_file(path):
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
+def refuse_existing(paths, advice='choose another'):
+    """InputError, which ends with the advice, if there is something at one of the paths."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise InputError('%s: is there already; %s' % (path, advice))
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Yields a text file to write; see new_file."""

@@ -57,8 +57,9 @@ def is_packed(name):
 
 
 def unknown(name):
-    """What is told of a name that is none."""
-    return '%s: no such directory, and no released model; these are: %s' % (name, ', '.join(names()) or 'none')
+    """The InputError of a name that is none."""
+    known = ', '.join(names()) or 'none'
+    return InputError('%s: no such directory, and no released model; these are: %s' % (name, known))
 
 
 def packed_directory(name):
@@ -79,7 +80,7 @@ def find_model(name, kind=None):
     """
     packed = packed_directory(name)
     if not packed:
-        raise InputError(unknown(name))
+        raise unknown(name)
     model = read_description(packed)
     found = model['kind']
     if kind not in (None, found):

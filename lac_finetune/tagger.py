@@ -19,7 +19,8 @@ import bilm
 from elmo import checkpoint, devices, manifest, released, schema
 from elmo.arrays import check_shape
 from elmo.batching import batches_of_pieces, prefetch, put_back
-from elmo.files import new_directory, read_json, replacing, write_json
+from elmo.corpus import write_lines
+from elmo.files import new_directory, read_json, write_json
 from elmo.text import TEXT, InputError, Vocabulary, check_path, list_of_texts
 from lac_finetune import network
 from lac_finetune.dictionary import Dictionary
@@ -189,7 +190,7 @@ def find(path):
     if released.is_packed(path):
         return released.find_model(path, released.TAGGER)
     if not os.path.isdir(path):
-        raise InputError(released.unknown(path))
+        raise released.unknown(path)
     return path
 
 
@@ -225,8 +226,7 @@ def save(exe, directory, vocabulary, labels, settings, temporary):
             fluid.io.save_inference_model(target, ['word'], [path], exe, program)
         # The vocabulary as it was read: its file may have changed since, or be a pipe.
         for name, lines in (('vocabulary.txt', vocabulary.words), ('tags.txt', labels)):
-            with replacing(os.path.join(temporary, name)) as output:
-                output.writelines(line + '\n' for line in lines)
+            write_lines(os.path.join(temporary, name), lines)
         manifest.write(temporary)
         write_json(os.path.join(temporary, 'settings.json'), settings)  # not in the manifest: it gets the test score
 

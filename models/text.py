@@ -166,8 +166,6 @@ def main():
     segment_pool.add_flag(parser)
     args = parser.parse_args()
     args.output = os.path.abspath(args.output)
-    if os.path.lexists(args.output):
-        raise InputError('%s: is there already; choose another' % args.output)
     try:
         with new_output(os.path.dirname(args.output), [os.path.basename(args.output)]) as work:
             directory = os.path.join(work, os.path.basename(args.output))

@@ -326,7 +326,7 @@ def test_existing_output_is_kept_unless_overwrite(tmpdir):
     write_lines(output.join('notes'), ['mine too'])
     source = write_lines(tmpdir.join('raw.txt'), ['a'] * 6)
     flags = [source, '--segmented', '--min_count', '1']
-    assert 'vocabulary.txt exists' in refused(str(output), flags)
+    assert 'vocabulary.txt: is there already; choose another --output, or add --o' in refused(str(output), flags)
     assert output.join('vocabulary.txt').read() == 'mine\n'
     tmpdir.join('raw.txt').write(b'a\n' * 6 + b'\xff', 'wb')
     assert 'raw.txt:7' in refused(str(output), flags + ['--overwrite'])
@@ -355,6 +355,17 @@ def test_a_failed_move_loses_nothing(tmpdir, monkeypatch):
                 write_lines(os.path.join(work, name), ['new'])
     assert sorted(os.listdir(str(tmpdir.join('out')))) == ['dev', 'train']
     assert tmpdir.join('out', 'train').read() == 'old train\n' and tmpdir.join('out', 'dev').read() == 'old dev\n'
+
+
+def test_of_two_processes_the_first_wins(tmpdir):
+    """The other one, which found nothing at its start, makes its output while this one works."""
+    with pytest.raises(InputError) as error:
+        with corpus.new_output(str(tmpdir), ['dev', 'train']) as work:
+            for place in (work, str(tmpdir)):
+                write_lines(os.path.join(place, 'train'), [place])
+            write_lines(os.path.join(work, 'dev'), [])
+    assert str(error.value) == '%s: is there already; choose another' % tmpdir.join('train')
+    assert os.listdir(str(tmpdir)) == ['train'] and tmpdir.join('train').read() == '%s\n' % tmpdir
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGHUP'])

@@ -22,7 +22,7 @@ import numpy as np
 import bilm
 from elmo import checkpoint, child, flags, manifest
 from elmo.arrays import ROWS, hdf5, import_h5py, npz, open_parameter, write_parameter
-from elmo.files import new_directory, new_file, read_json, write_json
+from elmo.files import new_directory, new_file, read_json, refuse_existing, write_json
 from elmo.text import InputError, Vocabulary
 
 TO_TENSORFLOW = (1, 0, 2, 3)  # ours: candidate, input, forget, output; TensorFlow's: input, candidate, forget, output
@@ -250,8 +250,8 @@ def parse_args():
 def main():
     args = parse_args()
     args.target = args.target.rstrip(os.sep)
-    if args.command in ('from_bilm', 'to_vocabulary') and os.path.exists(args.target):
-        raise InputError('%s: is there already; choose another' % args.target)
+    if args.command in ('from_bilm', 'to_vocabulary'):
+        refuse_existing([args.target])
     if args.command == 'to_bilm':
         to_bilm(args.source, args.target)
     elif args.command == 'from_bilm':
