@@ -11,10 +11,10 @@ import contextlib
 import io
 import os
 import shutil
-import sys
 import tempfile
 import time
 
+from project import cli
 import common
 
 os.environ.update(CUDA_VISIBLE_DEVICES='', TF_CPP_MIN_LOG_LEVEL='2')  # before TensorFlow is imported
@@ -59,8 +59,7 @@ class Batches(object):
 def main():
     args = common.parser('Tokens a second of training in bilm-tf.').parse_args()
     if args.inference:
-        print('%s: error: --inference: only training is measured here' % os.path.basename(__file__), file=sys.stderr)
-        sys.exit(2)
+        cli.fail('--inference: only training is measured here')
     import tensorflow as tf
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     from bilm.training import train
@@ -82,4 +81,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

@@ -1,11 +1,12 @@
 # -*- coding: utf-8 -*-
 """Shared by all speed benchmarks: flags for the sizes, the operations per token, and the report of a result.
 
-The peers run in their own environments, so this file uses only the standard library.
+The peers run in their own environments, so this file does without numpy and fluid.
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import argparse
+import collections
 import io
 import json
 import math
@@ -15,23 +16,44 @@ import resource
 import subprocess
 import sys
 
+from project import cli
 
-def parser(description):
-    """A parser with the sizes of the network (by default the published ones) and of the batch."""
-    result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    sizes = [('vocab_size', 52445, 'words'), ('embed_size', 512, 'embedding and projection'),
-             ('hidden_size', 4096, 'LSTM cell'), ('num_layers', 2, 'LSTM layers in each direction'),
-             ('batch_size', 128, 'sentences in a batch'), ('num_steps', 20, 'tokens in each sentence'),
-             ('num_samples', 8192, 'candidates of the sampled softmax; 0: the full one'),
-             ('steps', 5, 'steps measured'), ('warm_up', 2, 'steps before that')]
-    for name, default, text in sizes:
-        result.add_argument('--' + name, type=int, default=default, help=text)
-    result.add_argument('--inference', action='store_true', help='the vectors of the layers alone, not training')
-    result.add_argument('--output', default='', help='a file to which the result is added as a line of JSON')
+SIZES = collections.OrderedDict([  # of the network and the batch: the published value, the smallest one, what it is
+    ('vocab_size', (52445, 4, 'words')), ('embed_size', (512, 1, 'embedding and projection')),
+    ('hidden_size', (4096, 1, 'LSTM cell')), ('num_layers', (2, 1, 'LSTM layers in each direction')),
+    ('batch_size', (128, 1, 'sentences in a batch')), ('num_steps', (20, 2, 'tokens in each sentence')),
+    ('num_samples', (8192, 0, 'candidates of the sampled softmax; 0: the full one'))])
+
+
+def sizes_parser(description, names=tuple(SIZES)):
+    """A parser with these sizes."""
+    result = cli.ArgumentParser(description)
+    for name in names:
+        default, low, text = SIZES[name]
+        result.add_argument('--' + name, type=cli.number(int, low=low), default=default, help=text)
     return result
 
 
-def flop_per_token(args):
+def parser(description):
+    """A parser with all sizes, and with what is measured."""
+    result = sizes_parser(description)
+    result.add_argument('--steps', type=cli.positive_int, default=5, help='steps measured')
+    result.add_argument('--warm_up', type=cli.non_negative_int, default=2, help='steps before that')
+    result.add_argument('--inference', action='store_true', help='the vectors of the layers alone, not training')
+    result.add_argument('--output', type=_results, help='a file to which the result is added as a line of JSON')
+    return result
+
+
+def _results(path):
+    """argparse type: a file to which lines can be added."""
+    try:
+        io.open(path, 'a').close()
+    except EnvironmentError as error:
+        raise argparse.ArgumentTypeError('cannot write %s: %s' % (path, error.strerror))
+    return path
+
+
+def flop_per_token(args, inference=False):
     """Floating point operations of the matrix products for one token. Backward takes twice as many as forward.
 
     In each direction and layer: input to 4 gates, recurrent projection to 4 gates, cell to projection; then the
@@ -39,7 +61,7 @@ def flop_per_token(args):
     """
     layer = 2 * (2 * args.embed_size * 4 * args.hidden_size + args.hidden_size * args.embed_size)
     softmax = 2 * args.embed_size * (args.num_samples or args.vocab_size)
-    if args.inference:
+    if inference:
         return 2 * args.num_layers * layer
     return 3 * 2 * (args.num_layers * layer + softmax)
 
@@ -110,7 +132,7 @@ def report(name, args, seconds, gflops, gpu_memory_mb=None):
         result['gpu_memory_mb'] = gpu_memory_mb
         memory += ', of the GPU %d MB' % gpu_memory_mb
     result.update({key: value for key, value in vars(args).items() if key not in ('output', 'inference')})
-    result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args)
+    result['gflops'], result['limit'] = gflops, 1e9 * gflops / flop_per_token(args, args.inference)
     print('%s: %d tokens/s, %.2f of the %d that matrix products at %.0f GFLOPS allow, %s, %d steps of %d x %d'
           % (name, result['tokens_per_second'], result['tokens_per_second'] / result['limit'], result['limit'], gflops,
              memory, len(seconds), args.batch_size, args.num_steps))

@@ -17,12 +17,10 @@ import itertools
 import json
 import multiprocessing.pool
 import os
-import subprocess
-import sys
 
 from project import ROOT, cli
 
-from benchmark import gains
+from benchmark import gains, runs
 from elmo.text import InputError
 from lac_finetune import train
 
@@ -61,14 +59,7 @@ def test_f1(flags):
 
 def run(flags):
     """Trains and tests one model, or goes on with that."""
-    command = [sys.executable, os.path.join(ROOT, 'lac_finetune', 'train.py')] + flags + ['--resume']
-    environment = dict(os.environ)
-    environment[str('ELMO_SCRIPT')] = str(os.getpid())  # the run ends with this process, see elmo/signals.py
-    path = train.parse_args(flags).save_dir + '.log'
-    with io.open(path, 'ab') as log:
-        code = subprocess.call(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    if code:
-        raise InputError('%s: the run failed or was stopped, see its end; the same command goes on' % path)
+    runs.go_on([os.path.join(ROOT, 'lac_finetune', 'train.py')] + flags, train.parse_args(flags).save_dir + '.log')
 
 
 def main():

@@ -65,8 +65,9 @@ def read(vocabulary, text, millions):
 
 
 def main():
-    parser = common.parser('Speed and memory of the reader.')
-    parser.add_argument('--millions', type=int, nargs='+', default=[1, 10, 100], help='millions of tokens in the texts')
+    parser = common.sizes_parser('Speed and memory of the reader.', ['vocab_size', 'num_steps'])
+    parser.add_argument('--millions', type=cli.positive_int, nargs='+', default=[1, 10, 100],
+                        help='millions of tokens in the texts')
     parser.add_argument('--read', nargs=3, help='for the processes that this one starts')
     args = parser.parse_args()
     if args.read:

@@ -84,8 +84,9 @@ def traffic(args, is_sparse=True):
 
 
 def main():
-    parser = common.parser(__doc__.splitlines()[0])
-    parser.add_argument('--tflops', type=float, default=15., help='matrix products of a GPU, float32')
+    parser = common.sizes_parser(__doc__.splitlines()[0])
+    parser.add_argument('--tflops', type=cli.number(float, above=0), default=15.,
+                        help='matrix products of a GPU, float32')
     args = parser.parse_args()
     if not release.has_servers():
         counts = reduced(args)

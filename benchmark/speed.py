@@ -117,14 +117,17 @@ def parse():
     """The flags, and the devices; `use_gpu` is then what is used."""
     parser = common.parser('Tokens a second of training or inference, and the limit that matrix products set.')
     flags.use_gpu(parser, '--devices of either')
-    parser.add_argument('--devices', type=int, default=1, help='GPUs or CPU replicas; batch_size is that of each')
+    parser.add_argument('--devices', type=cli.positive_int, default=1,
+                        help='GPUs or CPU replicas; batch_size is that of each')
     parser.add_argument('--tf32', action='store_true', help='let a GPU compute matrix products in TF32, not in float32')
-    parser.add_argument('--threads', type=int, default=devices.THREADS,
+    parser.add_argument('--threads', type=cli.positive_int, default=devices.THREADS,
                         help='threads of each CPU replica that run operators side by side')
     parser.add_argument('--optim', choices=sorted(DEFAULT_RATES), default='adagrad', help='as in train.py')
     parser.add_argument('--profile', default='',
                         help='also write a profile of three more steps to this file (not with fluid 2.5)')
     args = parser.parse_args()
+    if args.num_samples >= args.vocab_size:
+        parser.error('--num_samples %d: there are only %d words; give fewer' % (args.num_samples, args.vocab_size))
     if args.profile and not hasattr(fluid, 'profiler'):
         parser.error('--profile wants fluid 1.8.5 or 2.4.2')
     os.environ['CPU_NUM'] = str(args.devices)

@@ -1,14 +1,13 @@
 # -*- coding: utf-8 -*-
-"""Prints the results of benchmark/compare.sh as a markdown table of medians: python benchmark/table.py FILE"""
+"""Prints the results of benchmark/compare.sh as a markdown table of medians."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import collections
-import io
 import json
-import sys
 
 from project import cli
 from elmo.devices import THREADS
+from elmo.text import InputError, read_lines
 
 PEERS = ('torch', 'bilm-tf')
 
@@ -33,12 +32,23 @@ def setting(run):
     return text
 
 
-def main():
+def read_results(path):
+    """{setting: {program: list of its runs}}, in the order of a file; InputError for what is no result."""
     settings = collections.OrderedDict()
-    with io.open(sys.argv[1], encoding='utf-8') as lines:
-        for run in map(json.loads, lines):
+    for place, line, _ in read_lines(path):
+        try:
+            run = json.loads(line)
             programs = settings.setdefault(setting(run), collections.OrderedDict())
             programs.setdefault(run['name'], []).append(run)
+        except (ValueError, KeyError, TypeError):
+            raise InputError('%s: no result of a speed benchmark; name the file of compare.sh' % place)
+    return settings
+
+
+def main():
+    parser = cli.ArgumentParser(__doc__, 'python benchmark/table.py results.jsonl')
+    parser.add_argument('results', help='the file of compare.sh')
+    settings = read_results(parser.parse_args().results)
     print('| setting | program | runs | tokens/s | of the limit | times torch | times bilm-tf | peak memory, MB |')
     print('|---|---|' + '---:|' * 6)
     for name, programs in settings.items():

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The scripts of benchmark/ that show what ELMo gains: their tables, the tasks that they make, what they compute."""
+"""The scripts of benchmark/: their tables, the tasks that they make, what they compute, bad input."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import io
@@ -17,7 +17,8 @@ from project import ROOT
 from helpers import (TAGGED, children, make_checkpoint, refused, rounded, run, tagger_flags, wait_until,
                      write_lines)
 import bilm
-from benchmark import common, gains, lac_gain, perplexity, reviews, rounding, ud
+from benchmark import (common, gains, lac_gain, perplexity, quality, reader_speed, reviews, rounding, scaling, speed,
+                       table, ud)
 from bilm import ops
 from elmo import Embedder, checkpoint, to_lod
 from elmo.arrays import open_parameter, write_parameter
@@ -73,7 +74,7 @@ def test_vectors_are_compared(tmpdir, difference, code):
 
 def test_each_variant_of_the_tagger_is_a_run(tmpdir, monkeypatch, capsys):
     runs = Runs({('False', 'all'): 80, ('True', '0'): 84, ('True', 'all'): 90})
-    monkeypatch.setattr(lac_gain.subprocess, 'call', runs)
+    monkeypatch.setattr(subprocess, 'call', runs)
     common = ['--elmo_checkpoint', 'elmo', '--output', tmpdir.join('gain'), '--sentences', '0', '5', '--data', 'ner']
     more = ['--', '--max_epoch', '2']
     lines = output_of(lac_gain.main, common + more, monkeypatch, capsys)
@@ -117,6 +118,87 @@ def test_an_interrupted_table_goes_on(task, monkeypatch, capsys):
     assert re.match(r'\| all( \| [\d.]+){2} \| [+-][\d.]+ \|  \|$', lines[-1])
     assert 'goes on after epoch' in output.join('sentences0-seed1-elmoFalse.log').read()
     assert not run.exists()
+
+
+@pytest.mark.parametrize('main, flags, message', [
+    (speed.main, ['--steps', '0'], '--steps: expected a whole number >= 1, got 0'),
+    (speed.main, ['--vocab_size', '3'], '--vocab_size: expected a whole number >= 4, got 3'),
+    (speed.main, ['--num_samples', '9', '--vocab_size', '9'], '--num_samples 9: there are only 9 words'),
+    (speed.main, ['--devices', '0'], '--devices: expected a whole number >= 1, got 0'),
+    (speed.main, ['--threads', '0'], '--threads: expected a whole number >= 1, got 0'),
+    (speed.main, ['--output', 'none/x'], '--output: cannot write none/x: No such file'),
+    (scaling.main, ['--tflops', '0'], '--tflops: expected a number > 0, got 0'),
+    (scaling.main, ['--steps', '3'], 'unrecognized arguments: --steps'),
+    (reader_speed.main, ['--millions', '0'], '--millions: expected a whole number >= 1, got 0'),
+    (reader_speed.main, ['--inference'], 'unrecognized arguments: --inference'),
+    (table.main, [], 'error'), (table.main, ['none'], 'none: cannot be read')])
+def test_bad_flags(tmpdir, monkeypatch, capsys, main, flags, message):
+    monkeypatch.setattr(sys, 'argv', ['command'] + flags)
+    with tmpdir.as_cwd():
+        assert message in refused(capsys, main)
+
+
+def test_a_table_of_speeds_by_hand(tmpdir, monkeypatch, capsys):
+    path = str(tmpdir.join('results'))
+    for name, speeds in (('fluid', [100, 300, 900]), ('torch', [100, 200])):
+        for tokens in speeds:
+            flags = ['--output', path, '--batch_size', '1', '--num_steps', '%d' % tokens]
+            common.report(name, common.parser('').parse_args(flags), [1.], 1.)
+    with io.open(path, encoding='utf-8') as results:
+        runs = [dict(json.loads(line), num_steps=20, peak_memory_mb=7, limit=1000.) for line in results]
+    write_lines(path, map(json.dumps, runs))
+    setting = 'training, 52445 words, 512/4096 x 2, batch 1 x 20, sampled 8192'
+    assert output_of(table.main, [path], monkeypatch, capsys)[2:] == [
+        '| %s | %s |' % (setting, row) for row in ('ours | 3 | 300 | 0.30 | 2.00 |  | 7',
+                                                   'torch | 2 | 150 | 0.15 | 1.00 |  | 7')]
+    write_lines(path, [json.dumps(runs[0]), '{"name": "fluid"}'])
+    assert '%s:2: no result of a speed benchmark' % path in refused(capsys, table.main)
+
+
+class Pretraining(object):
+    """Stands for subprocess.call: train.py, which trains an epoch at a time and is stopped before `stop`."""
+
+    def __init__(self):
+        self.settings, self.stop = [], 9
+
+    def __call__(self, command, stdout, **options):
+        flags = dict(zip(command[2::2], command[3::2]))
+        self.settings.append(flags['--max_epoch'])
+        path = os.path.join(flags['--save_dir'], 'log.jsonl')
+        if not os.path.isdir(flags['--save_dir']):
+            os.makedirs(flags['--save_dir'])
+            write_lines(path, [])
+        for epoch in range(1 + len(io.open(path).readlines()), 1 + int(flags['--max_epoch'])):
+            if epoch == self.stop:
+                return 143
+            record = {'kind': 'dev', 'step': epoch, 'epoch': epoch, 'perplexity': 100. / epoch, 'seconds': 60. * epoch}
+            with io.open(path, 'ab') as log:
+                log.write(json.dumps(record).encode('ascii') + b'\n')
+        stdout.write(b'finished: epoch 2\n')
+        return 0
+
+
+def test_settings_of_pretraining(tmpdir, monkeypatch, capsys):
+    runs, output = Pretraining(), tmpdir.join('quality')
+    monkeypatch.setattr(subprocess, 'call', runs)
+    train, dev = write_lines(tmpdir.join('train'), ['a'] * 5), write_lines(tmpdir.join('dev'), ['a'])
+    command = ['--train', train, '--dev', dev, '--output', output, '--', '--max_epoch 2', '--max_epoch 1']
+    monkeypatch.setattr(sys, 'argv', ['quality.py'] + list(map(str, command)))
+    runs.stop = 2
+    assert 'max_epoch-2.log: the run failed or was stopped, see its end' in refused(capsys, quality.main)
+    runs.stop = 9
+    rows = output_of(quality.main, command, monkeypatch, capsys)[2:]
+    assert rows == ['| `--max_epoch %d` | %d | %.2f | %d |' % row for row in (
+        (2, 1, 100, 60), (2, 2, 50, 120), (1, 1, 100, 60))]
+    assert output_of(quality.main, command, monkeypatch, capsys)[2:] == rows
+    assert runs.settings == ['2', '2', '1']  # what is finished is not repeated
+    for path in (train, dev):
+        write_lines(path, ['b'] * 5)
+        assert '%s: has runs on another text; choose another --output' % output in refused(capsys, quality.main)
+        write_lines(path, ['a'] * (5 if path == train else 1))
+    tmpdir.join('dev').write_binary('中国'.encode('gb18030'))
+    assert 'dev:1: not UTF-8' in refused(capsys, quality.main)
+    assert runs.settings == ['2', '2', '1']
 
 
 PARTS = {'train': '我们 在 上海\tr p ns', 'dev': '在\tp', 'test': '上海\tns'}
