@@ -62,6 +62,17 @@ class _Sentences(object):
         return _Buffer(ids, starts, lengths, np.array(self.sources, dtype='int64').reshape(-1, 2))
 
 
+def _bytes_of(path):
+    """The size of a file with text; InputError if it is empty, or not one that can be read again and again."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError('%s: not a file on a disk; the text is read often, so copy it into one' % path)
+    open_binary(path).close()
+    size = os.path.getsize(path)
+    if not size:
+        raise InputError('%s: empty file; remove it or fill it' % path)
+    return size
+
+
 class BucketedReader(object):
     """Reads sentences into batches of like length, each of about `batch_tokens` tokens.
 
@@ -89,14 +100,7 @@ class BucketedReader(object):
         self.seed, self.max_length, self.buffer_tokens, self.shuffle = seed, max_length, buffer_tokens, shuffle
         self.num_parts = num_devices * num_trainers
         self.my_parts = range(trainer_id * num_devices, (trainer_id + 1) * num_devices)
-        for path in paths:
-            if os.path.exists(path) and not os.path.isfile(path):
-                raise InputError('%s: not a file on a disk; the text is read often, so copy it into one' % path)
-            open_binary(path).close()
-        self.sizes = [os.path.getsize(path) for path in paths]
-        for path, size in zip(paths, self.sizes):
-            if not size:
-                raise InputError('%s: empty file; remove it or fill it' % path)
+        self.sizes = [_bytes_of(path) for path in paths]
 
     @staticmethod
     def start(epoch=0):

@@ -162,10 +162,10 @@ def prepare(args):
     with new_output(args.output, names, args.overwrite, 'choose another --output, or add --overwrite') as work:
         corpus = write_corpus(args, paths, words, work)
         if not args.vocab_path:
-            words = corpus.counts.vocabulary(args.min_count or 5, args.max_size, args.characters, first)
+            words = corpus.counts.vocabulary(args.min_count, args.max_size, args.characters, first)
             if len(words) == len(RESERVED):
                 raise InputError('%s: no word occurs %d times; lower --min_count'
-                                 % (', '.join(args.input), args.min_count or 5))
+                                 % (', '.join(args.input), args.min_count))
             write_lines(os.path.join(work, args.vocab_name), words)
     counts = corpus.counts
     print('train: %d sentences, %d tokens; dev: %d sentences; %d documents'
@@ -214,6 +214,7 @@ def parse_args(argv=None):
                      'give one or the other')
     if args.vocab_name in ('train', 'dev', '', '.', '..') or os.path.basename(args.vocab_name) != args.vocab_name:
         parser.error('--vocab_name: expected a plain file name other than train and dev, got %s' % args.vocab_name)
+    args.min_count = args.min_count or 5
     return args
 
 
