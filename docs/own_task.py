@@ -21,7 +21,7 @@ vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else own if os.path.exi
 config = read_config(elmo_dir) if os.path.exists(os.path.join(elmo_dir, 'bilm.json')) else PUBLISHED_CONFIG
 assert config['vocab_size'] == len(vocabulary), elmo_dir + ': no checkpoint of this vocabulary'
 
-# 4. Cut text into words of the vocabulary, and turn these into ids, without <S> and </S>.
+# 2. Cut text into words of the vocabulary, and turn these into ids, without <S> and </S>.
 reviews = [line.split('\t') for line in io.open(os.path.join(ROOT, 'data', 'reviews.tsv'), encoding='utf-8')]
 labels, segmenter = np.array([[int(label)] for label, _ in reviews]), Segmenter(vocabulary)
 ids = [vocabulary.ids(segmenter.cut(text)) for _, text in reviews]
@@ -38,15 +38,15 @@ def accuracies(with_elmo, seed):  # percent right of the half of the reviews tha
     with fluid.program_guard(main, startup), fluid.unique_name.guard(), fluid.scope_guard(fluid.Scope()):
         word, label = data('word', [None, 1], 'int64', lod_level=1), data('label', [None, 1], 'int64')
         vectors = ops.embedding(word, size=[len(vocabulary), 32])  # that of the task
-        if with_elmo:  # 2. bilm.py: copy it into your project. ELMo is frozen: no gradient goes into it.
+        if with_elmo:  # 3. bilm.py: copy it into your project. ELMo is frozen: no gradient goes into it.
             elmo_enc = elmo_encoder(emb(word, config=config), config=config, layer_norm=True)
-            vectors = ops.concat([elmo_enc, vectors], axis=1)  # 5. Concatenate both; the rest is that of the task.
+            vectors = ops.concat([elmo_enc, vectors], axis=1)  # 4. Concatenate both; the rest is that of the task.
         scores = ops.fc(ops.sequence_pool(vectors, 'average'), 2)
         test = main.clone(for_test=True)  # without the optimizer
         fluid.optimizer.Adam(0.005).minimize(ops.mean(ops.softmax_with_cross_entropy(scores, label)))
         exe = fluid.Executor(fluid.CPUPlace())  # on a GPU: fluid.CUDAPlace(0)
         exe.run(startup)
-        if with_elmo:  # 3. Load after the startup program has run.
+        if with_elmo:  # 5. Load after the startup program has run.
             init_pretraining_params(exe, elmo_dir, main, config=config)
         for step in range(200):
             exe.run(main, feed(random.choice(halves[0], 20)))

@@ -3,7 +3,8 @@
 #   sh lac_finetune/run.sh [pretrain] [option of lac_finetune/train.py]...
 # The ELMo is that of --elmo_checkpoint, with the --vocab_path that belongs to it; or the released elmo_zh_small. With
 # the word pretrain, with a --vocab_path alone, or where models/ has no elmo_zh_small, a small one is pretrained first.
-# All output goes to lac_finetune/output. An interrupted pretraining goes on there; a finished one is used again.
+# All output goes to lac_finetune/output, or to lac_finetune/output.sample where the corpus cannot be fetched and a few
+# sentences take its place. An interrupted pretraining goes on there; a finished one is used again.
 # The options: .venv/bin/python lac_finetune/train.py --help
 set -eu
 case " $* " in *' --help '* | *' -h '*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "$0"; exit ;; esac
