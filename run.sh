@@ -20,7 +20,8 @@ case $DEVICE in
         ;;
 esac
 case " $* " in
-    *' --init_from'* | *' --load_pretraining_params'*) sizes= ;; # train.py takes the sizes of the checkpoint
+    # train.py takes the sizes of the checkpoint
+    *' --init_from'* | *' --load_pretraining_params'* | *' --resume_from'* | *' --load_dir'*) sizes= ;;
 esac
 
 echo "training on the $DEVICE with $sizes $options"

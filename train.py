@@ -211,7 +211,7 @@ class Trainer(object):
         """Opens what tells of the run from here on. `before`: the directory where it was until now, '' if it starts."""
         directory, state = self.job.directory, self.state
         # What is logged elsewhere may be of another run, which was killed before it saved anything.
-        logged = state['step'] if before and os.path.samefile(before, directory) else 0
+        logged = state['step'] if before and os.path.samefile(before, directory) else None
         self.evaluator = Evaluator(self.program.config, self.job.dev_reader, self.job.places, self.program.executor)
         self.run_log = RunLog(directory, logged, self.args.visualdl) if self.first else None
         self.curves = Curves(directory, self.args.curves)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Fetches the PKU People's Daily corpus of January 1998 and makes data/pku/ of it; download.sh runs this.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Turns raw or segmented text into what train.py reads: OUTPUT/train/, OUTPUT/dev/ and a vocabulary.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Fetches the published Chinese ELMo into data/elmo_chinese/ and checks it; download.sh runs this.
 

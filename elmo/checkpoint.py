@@ -135,7 +135,7 @@ class Saver(object):
 
     def _point(self, pointer, step):
         """Lets DIR/latest or DIR/best name the checkpoint of a step, if it is there."""
-        if step and os.path.isdir(_path(self.directory, step)):
+        if step is not None and os.path.isdir(_path(self.directory, step)):
             with replacing(os.path.join(self.directory, pointer)) as output:
                 output.write('%06d\n' % step)
 

@@ -19,7 +19,7 @@ def call(function, crash):
         crash: what to say when the child dies.
 
     Raises:
-        InputError: it was raised there, or the child died.
+        InputError: it was raised there, or a file could not be read or written, or the child died.
         RuntimeError: there was another error, which the child has printed.
     """
     receiving, sending = os.pipe()
@@ -51,6 +51,9 @@ def _run(function, sending):
         code = 0
     except InputError as error:
         os.write(sending, six.text_type(error).encode('utf-8'))
+    except EnvironmentError as error:
+        said = '%s: %s' % (error.filename or 'reading or writing', error.strerror or error)
+        os.write(sending, said.encode('utf-8'))
     except Exception:
         traceback.print_exc()
     finally:

@@ -29,14 +29,15 @@ class RunLog(object):
 
     Args:
         directory: where log.jsonl is.
-        step: the step that the run goes on from. Lines of later steps, which a killed run wrote, are deleted.
+        step: the step that the run goes on from; None: it starts, and what is there is deleted. Lines of later steps,
+            which a killed run wrote, are deleted.
         visualdl: write scalars for VisualDL into the directory SCALARS there.
 
     Raises:
         InputError: it cannot be written, or VisualDL is not installed.
     """
 
-    def __init__(self, directory, step=0, visualdl=False):
+    def __init__(self, directory, step=None, visualdl=False):
         self._path, self._scalars, kept = os.path.join(directory, NAME), None, []
         if visualdl:
             try:
@@ -44,7 +45,7 @@ class RunLog(object):
             except ImportError:
                 raise InputError('--visualdl True: VisualDL is not installed; docs/pretraining.md says how')
             self._scalars = LogWriter(logdir=os.path.join(directory, SCALARS))
-        for number, record in _records(self._path) if step and os.path.exists(self._path) else []:
+        for number, record in _records(self._path) if step is not None and os.path.exists(self._path) else []:
             if record is None:  # the power failed
                 print('%s:%d: damaged, and left out' % (self._path, number))
             elif record['step'] <= step:

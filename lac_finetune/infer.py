@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Tags text with a model of train.py: reads lines of raw text, writes lines of word/tag word/tag in the same order.
 

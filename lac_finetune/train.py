@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Trains a segmenter and tagger with or without ELMo, and keeps the model that is best on the dev sentences.
 
@@ -17,7 +16,7 @@ import paddle.fluid as fluid
 
 from elmo import checkpoint, clock, curves, devices, flags, release, rundir, runlog, schema
 from elmo.batching import cut, length_buckets, prefetch
-from elmo.files import replacing, undo_half_a_replacement, write_json
+from elmo.files import new_directory, new_file, replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError
@@ -288,7 +287,7 @@ class Trainer(object):
                                                'choose another --save_dir')
             checkpoint.load_variables(self.exe, path, '', self.program.all_parameters())
             print('loaded %s: goes on after epoch %d' % (path, self.state['epoch']))
-        self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'], self.args.visualdl)
+        self.run_log = runlog.RunLog(self.job.checkpoints, self.state['step'] if path else None, self.args.visualdl)
         self.curves = curves.Curves(self.job.checkpoints, self.args.curves)
 
     def prepare(self):
@@ -401,13 +400,16 @@ def evaluate(run, sentences):
 
 
 def keep_log(checkpoints, directory):
-    """Copies log and curves from the directory of checkpoints to the directory of the model."""
-    for name in (runlog.NAME, curves.NAME):
-        if os.path.exists(os.path.join(checkpoints, name)):
-            shutil.copyfile(os.path.join(checkpoints, name), os.path.join(directory, name))
-    if os.path.isdir(os.path.join(checkpoints, runlog.SCALARS)):
-        shutil.rmtree(os.path.join(directory, runlog.SCALARS), ignore_errors=True)
-        shutil.copytree(os.path.join(checkpoints, runlog.SCALARS), os.path.join(directory, runlog.SCALARS))
+    """Copies log and curves from the directory of checkpoints to that of the model; SaveError if that fails."""
+    with checkpoint.resumable():
+        for name in (runlog.NAME, curves.NAME):
+            if os.path.exists(os.path.join(checkpoints, name)):
+                with new_file(os.path.join(directory, name)) as temporary:
+                    shutil.copyfile(os.path.join(checkpoints, name), temporary)
+        if os.path.isdir(os.path.join(checkpoints, runlog.SCALARS)):
+            with new_directory(os.path.join(directory, runlog.SCALARS)) as temporary:
+                for name in os.listdir(os.path.join(checkpoints, runlog.SCALARS)):
+                    shutil.copyfile(os.path.join(checkpoints, runlog.SCALARS, name), os.path.join(temporary, name))
 
 
 def report(job):

@@ -48,7 +48,7 @@ if ! is_packed lac lac_pku; then
     lac=$root/data/pku/lac
     [ -d "$output/lac" ] && [ ! -d "$output/lac.resume" ] ||
         run_part "$PYTHON" "$root/lac_finetune/train.py" --train_path "$lac/train.tsv" --dev_path "$lac/dev.tsv" \
-            --test_path "$lac/test.tsv" --elmo_checkpoint elmo_zh_small --save_dir "$output/lac" --resume
+            --test_path "$lac/test.tsv" --elmo_checkpoint "$ELMO_MODELS/elmo_zh_small" --save_dir "$output/lac" --resume
     run_part "$PYTHON" "$here/pack.py" "$output/lac" lac_pku --elmo elmo_zh_small
     printf '%s\n' "$ELMO_MODELS" >"$output/lac.done"
 fi

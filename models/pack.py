@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Packs a model for release: a checkpoint of train.py, without its softmax, or a tagger of lac_finetune/train.py.
 
@@ -55,18 +54,21 @@ def tagger_with(path, name):
     unpacked, bits = released.find_model(packed, released.ELMO), released.read_description(packed)['mantissa_bits']
     network, names = os.path.join(path, 'network'), released.parameter_names(unpacked)
     config, sizes = checkpoint.read_config(unpacked), settings['sizes']
-    same = sizes['elmo'] and not [key for key in bilm.PUBLISHED_CONFIG if sizes['elmo'][key] != config[key]] and (
-        sizes['vocab_sha256'] == config['vocab_sha256'])
-    for each in names if same else ():
-        one, other = [np.array(open_parameter(os.path.join(place, each))) for place in (network, unpacked)]
-        same = same and (packing.round_mantissa(one, bits) == other).all()
-    if not same:
+    same_sizes = sizes['elmo'] and all(sizes['elmo'][key] == config[key] for key in bilm.PUBLISHED_CONFIG) and (
+        sizes.get('vocab_sha256') == config['vocab_sha256'])
+    if not same_sizes or not all(is_rounded(network, unpacked, each, bits) for each in names):
         raise InputError('%s: its ELMo is not the released %s; train it with --elmo_checkpoint %s' % (path, name, name))
     settings['flags'] = {key: value for key, value in settings.get('flags', {}).items()
                          if isinstance(value, (int, float))}  # others are paths of the machine where it was trained
     own = [each for each in os.listdir(network) if not each.startswith('__') and each not in names]
     return ({'tags.txt': os.path.join(path, 'tags.txt'), 'settings.json': settings}, read_parameters(network, own),
             {'name': name, 'sha256': manifest.digest(unpacked)})
+
+
+def is_rounded(whole, rounded, name, bits):
+    """Whether a parameter in the directory `rounded` is that in `whole` with so many bits of mantissa."""
+    one, other = [np.array(open_parameter(os.path.join(place, name))) for place in (whole, rounded)]
+    return (packing.round_mantissa(one, bits) == other).all()
 
 
 def write(target, files, parameters, needed, bits):

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # -*- coding: utf-8 -*-
 """Makes the text that the released models learn from: the parts of zh-text and PKU's training days, cut alike.
 

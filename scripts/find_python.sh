@@ -103,7 +103,7 @@ use_cuda_10() {
 
 # Chooses $DEVICE, $wheel and $versions. The GPUs' compute capability and driver decide, as nvidia-smi tells them.
 choose_device() {
-    case ${CUDA_VISIBLE_DEVICES-all} in '' | -1*) use_cpu; return ;; esac
+    case $demanded-${CUDA_VISIBLE_DEVICES-all} in never-* | *- | *--1*) use_cpu; return ;; esac
     command -v nvidia-smi >/dev/null 2>&1 || { use_cpu; return; }
     driver=$(ask_gpu driver_version) || { use_cpu "nvidia-smi fails ($(last_line "$driver")); check the driver"; return; }
     driver=$(last_line "$driver")
@@ -321,7 +321,11 @@ VENV=${VENV:-$root/.venv}
 VENV=${VENV%/}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 making=$VENV.making
-case " $* " in *' --use_gpu True '* | *' --use_gpu=True '*) demanded=yes ;; *) demanded=no ;; esac
+case " $* " in
+    *' --use_gpu True '* | *' --use_gpu=True '*) demanded=yes ;;
+    *' --use_gpu False '* | *' --use_gpu=False '*) demanded=never ;;
+    *) demanded=no ;;
+esac
 
 choose_device
 PYTHON_VERSIONS=${PYTHON_VERSIONS:-$versions}

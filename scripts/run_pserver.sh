@@ -32,7 +32,9 @@ train() {
 }
 
 trainers=
-trap 'kill $trainers 2>/dev/null || true' INT TERM # each trainer finishes its step, and the first one saves
+# Each trainer finishes its step, and the first one saves. SIGUSR1, as the terminal may send its signal to all of them,
+# and the same one twice ends a training at once.
+trap 'kill -s USR1 $trainers 2>/dev/null || true' HUP INT TERM
 for endpoint in $(echo "$PADDLE_PSERVERS_IP_PORT_LIST" | tr , ' '); do
     (TRAINING_ROLE=PSERVER PADDLE_CURRENT_ENDPOINT=$endpoint && export TRAINING_ROLE PADDLE_CURRENT_ENDPOINT &&
         train "$@") &

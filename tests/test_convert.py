@@ -255,6 +255,7 @@ def test_a_full_disk(trained, arguments, size):
 
 
 @pytest.mark.parametrize('error, expected', [(InputError('一 line'), InputError), (ValueError('x'), RuntimeError),
+                                             (IOError(27, 'too large', 'w'), InputError),
                                              (SystemExit(0), RuntimeError), (None, type(None))])
 def test_a_call_in_a_child_raises_what_the_child_has_raised(capfd, error, expected):
     def function():
@@ -267,7 +268,7 @@ def test_a_call_in_a_child_raises_what_the_child_has_raised(capfd, error, expect
     except (InputError, RuntimeError) as found:
         raised = found
     assert type(raised) is expected
-    assert expected is not InputError or '%s' % raised == '一 line'
+    assert expected is not InputError or '%s' % raised in ('一 line', 'w: too large')
     assert ('ValueError: x' in capfd.readouterr().err) == isinstance(error, ValueError)
 
 

@@ -94,6 +94,23 @@ def test_who_the_processes_of_the_script_are(tmpdir, servers, trainers, port):
     assert (code, sorted(lines)) == (0, ['%s %d %s' % (who, trainers, ','.join(endpoints)) for who in expected]), errors
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_script_passes_a_signal_on_as_its_own(tmpdir, number):
+    """A terminal or a scheduler sends it to all processes; the same one twice would end a trainer at once."""
+    python = tmpdir.join('python')
+    python.write('#!/bin/sh\ncase "$*" in *cuda=*) echo cuda=False; exit ;; esac\n'
+                 '[ "$TRAINING_ROLE" = TRAINER ] || exit 0\n'
+                 'trap "echo told USR1; exit 0" USR1\ntrap "echo told another; exit 1" TERM INT HUP\n'
+                 'echo ready\nfor _ in $(seq 600); do sleep 0.1; done\nexit 3\n')
+    python.chmod(0o755)
+    script = subprocess.Popen(['sh', os.path.join(ROOT, 'scripts', 'run_pserver.sh')], stdout=subprocess.PIPE,
+                              env=dict(os.environ, PYTHON=str(python)), preexec_fn=lambda: [
+                                  signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)])
+    assert [script.stdout.readline() for _ in range(2)] == [b'ready\n'] * 2
+    script.send_signal(number)
+    assert script.communicate()[0] == b'told USR1\n' * 2 and script.returncode == 0
+
+
 @pytest.mark.parametrize('name', ['SERVERS', 'TRAINERS', 'PORT'])
 @pytest.mark.parametrize('value', ['0', 'two', '-1', '1.5', '010', '1 2', '100000', '9' * 30])
 def test_a_number_that_is_none_starts_nothing(tmpdir, name, value):

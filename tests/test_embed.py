@@ -147,13 +147,16 @@ def test_bad_use(trained, capsys, monkeypatch):
             (['--output', str(output), '--layers', 'mix', '--mix', '1', 'inf', '1', '1'], 'all finite'),
             (['--output', str(output), '--layers', 'mix', '--mix', '1', '1', '1', '1e39'], 'all finite'),
             (['--output', str(output), 'nowhere.txt'], 'no file matches'),
+            (['--output', str(output), '--tokens', str(output)], 'vectors.npz: is --output too; choose another'),
+            (['--output', str(output), '--tokens', trained.test_path, trained.test_path], 'is input, and would be re'),
             (['--output', str(trained.directory.join('none', 'vectors.npz')), trained.test_path], 'cannot be written'),
             (['--output', str(output), write_lines(trained.directory.join('bad.txt'), ['词1', '<S> 词2'])],
              'bad.txt:2: ')):
         monkeypatch.setattr('sys.argv', ['embed.py', '--checkpoint', str(trained.directory.join('checkpoints')),
                                          '--vocab_path', trained.vocab_path, '--use_gpu', 'False'] + args)
         assert message in refused(capsys, embed.main)
-        assert not output.exists() and not trained.directory.join('vectors.npz.tmp').exists()
+        assert os.path.getsize(trained.test_path) and not output.exists()
+        assert not trained.directory.join('vectors.npz.tmp').exists()
 
 
 def test_h5py_may_be_missing(monkeypatch):

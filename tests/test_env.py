@@ -445,6 +445,17 @@ def test_the_gpu_is_used_where_smi_and_fluid_know_it(machine, cuda, smi, device)
     assert ('4096' in machine.arguments) == (device == 'gpu')
 
 
+@pytest.mark.parametrize('flags', [['--use_gpu', 'False'], ['--use_gpu=False']])
+def test_no_gpu_where_it_is_not_wanted(machine, smi, flags):
+    machine.python('python3.8', '3.8')
+    smi('8.0')
+    machine.run('run.sh', *flags)
+    assert machine.variable('DEVICE') == 'cpu'
+    assert '-m pip install -r %s/requirements/cpu.txt' % machine.root in machine.calls
+    assert machine.arguments[machine.arguments.index('--use_gpu') + 1] == 'False' and '4096' not in machine.arguments
+    assert NO_GPU not in machine.out  # nothing is wrong
+
+
 # What is exported
 
 @pytest.mark.parametrize('environment, lc_all', [
@@ -464,7 +475,7 @@ def test_run_passes_arguments_on(fluid_machine):
         fluid_machine.root + '/train.py', '--train_path', fluid_machine.root + '/data/train']
 
 
-@pytest.mark.parametrize('flag', ['--init_from', '--load_pretraining_params'])
+@pytest.mark.parametrize('flag', ['--init_from', '--load_pretraining_params', '--resume_from', '--load_dir'])
 def test_run_leaves_the_sizes_to_a_checkpoint(fluid_machine, flag):
     assert '--hidden_size' in fluid_machine.run('run.sh').arguments
     arguments = fluid_machine.run('run.sh', flag, 'checkpoints').arguments

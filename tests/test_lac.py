@@ -415,6 +415,14 @@ def test_without_matplotlib_only_the_pictures_are_missing(task, capsys, monkeypa
     assert not task.join('model.resume').check()
 
 
+def test_a_log_that_cannot_be_kept(tmpdir):
+    """The model is whole then; only its log and what the test tells are missing."""
+    write_lines(tmpdir.join('log.jsonl'), [])
+    with pytest.raises(checkpoint.SaveError) as error:
+        train.keep_log(str(tmpdir), str(tmpdir.join('none')))
+    assert 'none/log.jsonl: cannot be written' in str(error.value) and 'same command with --resume' in str(error.value)
+
+
 def test_bad_input_of_infer(model):
     directory = model.join('model')
     code, output, errors = command(directory, text='我\n'.encode('utf-8') + b'\xff\n')

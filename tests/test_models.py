@@ -86,7 +86,7 @@ def test_the_steps_of_a_release(machine):
             '--n_negative_samples_batch 4096 --batch_size 128 --optim adam --linear_decay True '
             '--save_minutes 10 --dev_interval 1000 --save_dir {0}/{2} --resume {3}'.format(out, part, name, more))
     assert lines[3] == 'models/pack.py {0}/adapted elmo_zh_small --vocab_path {0}/text/vocabulary.txt'.format(out)
-    assert '--elmo_checkpoint elmo_zh_small --save_dir %s/lac --resume' % out in lines[4]
+    assert '--elmo_checkpoint models/elmo_zh_small --save_dir %s/lac --resume' % out in lines[4]
     assert lines[5] == 'models/pack.py %s/lac lac_pku --elmo elmo_zh_small' % out
     code, lines, _ = machine.run('models/make.sh', machine.archive)
     assert (code, lines) == (0, [])

@@ -339,6 +339,16 @@ def test_a_tagger_without_elmo_is_refused(models, task, capsys):
     assert 'its ELMo is not the released elmo_tiny' in refused(capsys, models.pack_tagger)
 
 
+def test_a_tagger_that_does_not_tell_its_vocabulary_is_refused(models, task, capsys):
+    models.pack_elmo()
+    models.train()
+    path = task.join('model', 'settings.json')
+    settings = json.loads(path.read())
+    del settings['sizes']['vocab_sha256']
+    path.write(json.dumps(settings))
+    assert 'its ELMo is not the released elmo_tiny' in refused(capsys, models.pack_tagger)
+
+
 def test_a_tagger_of_layer_0_is_refused(models, task, capsys):
     models.pack_elmo()
     models.train(elmo_layers='0')

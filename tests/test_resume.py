@@ -409,6 +409,26 @@ def test_the_best_is_named_again_if_the_run_ended_just_before(corpus, monkeypatc
     assert checkpoint.steps(str(corpus.directory.join('checkpoints'))) == [4, 6]
 
 
+def test_the_start_may_be_the_best(corpus, monkeypatch):
+    """A run from --init_from evaluates before its first step. Killed then, it goes on with what it has logged."""
+    run(corpus, max_steps=2)
+    evaluate, perplexities = Evaluator.evaluate, iter(range(2, 99))  # the first is the best
+    monkeypatch.setattr(Evaluator, 'evaluate', lambda self: evaluate(self)._replace(average=next(perplexities)))
+    directory = corpus.directory.join('next')
+    flags = dict(init_from=corpus.directory.join('checkpoints'), save_dir=directory, max_steps=3, save_interval=1,
+                 dev_interval=1, keep_checkpoints=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, 'batches', lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(corpus, **flags)
+    assert directory.join('best').read() == directory.join('latest').read() == '000000\n'
+    run(corpus, resume=True, **flags)
+    assert directory.join('best').read() == '000000\n' and steps(directory) == ['000000', '000003']
+    logged = [json.loads(line) for line in directory.join('log.jsonl').read().splitlines()]
+    assert [(each['step'], each['perplexity']) for each in logged if each['kind'] == 'dev'] == [
+        (0, 2), (1, 3), (2, 4), (3, 5)]
+
+
 def test_a_half_copy_that_was_moved_may_be_replaced_again_and_again(corpus):
     """Its link is not left under the name of what is deleted next."""
     flags = dict(max_epoch=3, save_interval=2, dev_interval=1000)

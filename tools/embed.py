@@ -19,7 +19,7 @@ from elmo.embedder import BLOCK, LAYERS, Embedder, read_segmented
 from elmo.files import new_file, replacing
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import list_inputs, read_blocks
+from elmo.text import InputError, list_inputs, read_blocks
 
 WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5_of_vectors, '.hdf5': arrays.hdf5_of_vectors}
 
@@ -48,12 +48,16 @@ def parse_args():
         parser.error('--output %s: expected NAME.npz or NAME.h5' % args.output)
     if (args.layers == 'mix') != bool(args.mix):
         parser.error('--layers mix and --mix belong together')
+    if args.tokens and os.path.realpath(args.tokens) == os.path.realpath(args.output):
+        parser.error('--tokens %s: is --output too; choose another' % args.tokens)
     return args
 
 
 def main():
     args = parse_args()
     paths = list_inputs(args.input)
+    if args.tokens and os.path.realpath(args.tokens) in map(os.path.realpath, paths):
+        raise InputError('--tokens %s: is input, and would be replaced; choose another' % args.tokens)
     embedder = Embedder(args.checkpoint, flags.vocabulary(args), args.layers, args.mix,
                         devices.places(args.use_gpu)[0], args.batch_tokens, args.max_sentence_length)
     cut = Segmenter(embedder.vocabulary).cut if args.raw else lambda text: text.split()
