@@ -11,12 +11,14 @@ import contextlib
 import io
 import os
 import shutil
+import sys
 import tempfile
 import time
 
-from project import cli
+from project import ROOT, cli
 import common
 
+sys.path.remove(ROOT)  # `bilm` is the authors' package here, not our file
 os.environ.update(CUDA_VISIBLE_DEVICES='', TF_CPP_MIN_LOG_LEVEL='2')  # before TensorFlow is imported
 
 

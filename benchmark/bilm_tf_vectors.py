@@ -15,8 +15,10 @@ import sys
 
 import numpy as np
 
+from project import ROOT
 import common
 
+sys.path.remove(ROOT)  # `bilm` is the authors' package here, not our file
 os.environ[str('TF_CPP_MIN_LOG_LEVEL')] = str('3')  # before TensorFlow is imported
 
 
