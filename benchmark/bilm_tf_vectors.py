@@ -15,10 +15,8 @@ import sys
 
 import numpy as np
 
-from project import ROOT
-import common
+import comparison
 
-sys.path.remove(ROOT)  # `bilm` is the authors' package here, not our file
 os.environ[str('TF_CPP_MIN_LOG_LEVEL')] = str('3')  # before TensorFlow is imported
 
 
@@ -37,7 +35,7 @@ def main():
             session.run(tf.global_variables_initializer())  # the states are variables
             return session.run(outputs, {ids: batcher.batch_sentences([sentence])})[0]
 
-        common.compare_vectors(text, vectors_of, np.load(vectors))
+        comparison.compare_vectors(text, vectors_of, np.load(vectors))
 
 
 if __name__ == '__main__':

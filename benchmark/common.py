@@ -14,7 +14,6 @@ import os
 import random
 import resource
 import subprocess
-import sys
 
 from project import cli
 
@@ -70,24 +69,6 @@ def sentences(args, number, seed=0):
     """Lists of num_steps - 1 word ids, log-uniform over the words after <S>, </S> and <UNK>."""
     draw, words = random.Random(seed).random, args.vocab_size - 3
     return [[2 + int(math.exp(draw() * math.log(words + 1))) for _ in range(args.num_steps - 1)] for _ in range(number)]
-
-
-def compare_vectors(text, vectors_of, expected):
-    """Compares the vectors of a file, one sentence a line; exits with 1 if one differs by more than 1e-4.
-
-    Args:
-        vectors_of: function that takes a sentence (list of words) and returns its vectors (array).
-        expected: {number of the line from 0, as text: array}.
-    """
-    differences, tokens = [], 0
-    with io.open(text, encoding='utf-8') as handle:
-        sentences = [line.split() for line in handle]
-    for number, sentence in enumerate(sentences):
-        if sentence:
-            differences.append(float(abs(vectors_of(sentence) - expected['%d' % number]).max()))
-            tokens += len(sentence)
-    print('%d sentences, %d tokens: largest difference %.2e' % (len(sentences), tokens, max(differences or [0.])))
-    sys.exit(int(not differences or not all(each <= 1e-4 for each in differences)))  # a NaN is not
 
 
 def peak_memory_mb():

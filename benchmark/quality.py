@@ -43,7 +43,8 @@ def make_vocabulary(args):
     counts, digest = WordCounts(), hashlib.sha256()
     for words in words_of(args.train, digest):
         counts.add(words)
-    collections.deque(words_of(args.dev, digest), maxlen=0)
+    for _ in words_of(args.dev, digest):
+        pass  # it has no part in the vocabulary
     about, texts = os.path.join(args.output, 'texts.json'), {'sha256': str(digest.hexdigest())}
     if not os.path.isdir(args.output):
         os.makedirs(args.output)

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import torch
 
-import common
+import comparison
 
 ORDER = (1, 2, 0, 3)  # torch: input, forget, candidate, output; ours: candidate, input, forget, output
 
@@ -62,7 +62,7 @@ def main():
         return np.array([np.hstack(pair) for pair in zip(*halves)])
 
     with torch.no_grad():
-        common.compare_vectors(text, vectors_of, np.load(vectors))
+        comparison.compare_vectors(text, vectors_of, np.load(vectors))
 
 
 if __name__ == '__main__':

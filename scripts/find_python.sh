@@ -103,7 +103,8 @@ use_cuda_10() {
 
 # Chooses $DEVICE, $wheel and $versions. The GPUs' compute capability and driver decide, as nvidia-smi tells them.
 choose_device() {
-    case $demanded-${CUDA_VISIBLE_DEVICES-all} in never-* | *- | *--1*) use_cpu; return ;; esac
+    [ "$demanded" != never ] || { use_cpu; return; }
+    case ${CUDA_VISIBLE_DEVICES-all} in '' | -1*) use_cpu; return ;; esac
     command -v nvidia-smi >/dev/null 2>&1 || { use_cpu; return; }
     driver=$(ask_gpu driver_version) || { use_cpu "nvidia-smi fails ($(last_line "$driver")); check the driver"; return; }
     driver=$(last_line "$driver")

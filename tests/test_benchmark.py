@@ -17,8 +17,8 @@ from project import ROOT
 from helpers import (TAGGED, children, make_checkpoint, refused, rounded, run, tagger_flags, wait_until,
                      write_lines)
 import bilm
-from benchmark import (common, gains, lac_gain, perplexity, quality, reader_speed, reviews, rounding, scaling, speed,
-                       table, ud)
+from benchmark import (common, comparison, gains, lac_gain, perplexity, quality, reader_speed, reviews, rounding,
+                       scaling, speed, table, ud)
 from bilm import ops
 from elmo import Embedder, checkpoint, to_lod
 from elmo.arrays import open_parameter, write_parameter
@@ -68,7 +68,7 @@ def test_vectors_are_compared(tmpdir, difference, code):
     text = write_lines(tmpdir.join('text'), ['a b', 'c'])
     expected = {'0': np.zeros([3, 2, 4]), '1': np.zeros([3, 1, 4])}
     with pytest.raises(SystemExit) as error:
-        common.compare_vectors(text, lambda sentence: np.full([3, len(sentence), 4], difference), expected)
+        comparison.compare_vectors(text, lambda sentence: np.full([3, len(sentence), 4], difference), expected)
     assert error.value.code == code
 
 
