@@ -377,14 +377,14 @@ def fit(trainer):
     trainer.save_the_rest()
 
 
-def run(job, config, path, skipped):
-    """Trains from the checkpoint at `path` or the start on, in a scope of its own; see Trainer.restore.
+def run(job, config, path, skipped, stop):
+    """Trains from the checkpoint at `path` or the start on, in a scope of its own; see Trainer and Trainer.restore.
 
     NotFinite if a loss or gradient is not finite.
     """
     failure = None
     watch = job.watch(path)
-    with fluid.scope_guard(fluid.Scope()), Stop() as stop, watch:
+    with fluid.scope_guard(fluid.Scope()), watch:
         job.join(watch)
         program = TrainingProgram(config, job.args, job.places, job.cluster)
         if job.cluster.server:
@@ -445,20 +445,20 @@ def train(args):
               % (job.num_devices, 'GPU' if isinstance(job.places[0], fluid.CUDAPlace) else 'CPU', len(job.vocabulary),
                  config['embed_size'], config['hidden_size'], config['num_layers'], job.reader.batch_tokens,
                  args.optim, args.learning_rate))
-        with job.start_others():
-            run_until_finite(job, config, path)
+        with job.start_others(), Stop() as stop:
+            run_until_finite(job, config, path, stop)
 
 
-def run_until_finite(job, config, path):
+def run_until_finite(job, config, path, stop):
     """Runs from the checkpoint at `path` or the start on. After a failure --on_nan skip goes back to the last
-    checkpoint and leaves out the step that failed.
+    checkpoint and leaves out the step that failed. A signal meanwhile, which `stop` knows, ends the run there.
 
     InputError without --on_nan skip, or after MAX_SKIPPED failures.
     """
     skipped = []
     while True:
         try:
-            return run(job, config, path, skipped)
+            return run(job, config, path, skipped, stop)
         except NotFinite as error:
             skipped.append(error.step)
             path = checkpoint.newest_whole(job.directory) or path

@@ -276,6 +276,22 @@ def test_a_batch_that_is_not_finite_can_be_left_out(corpus, capsys, monkeypatch,
         assert json.load(handle)['skipped_steps'] == [4]
 
 
+@pytest.mark.usefixtures('nan_in_step_4')
+def test_a_signal_in_the_step_that_is_left_out_is_not_forgotten(corpus, capsys, monkeypatch):
+    step = TrainingProgram.run
+
+    def spoilt(self, feed):
+        metrics = step(self, feed)
+        if np.isnan(feed[0]['loss_scale']):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return metrics
+
+    monkeypatch.setattr(TrainingProgram, 'run', spoilt)
+    run(corpus, max_epoch=2, save_interval=2, dev_interval=1000, on_nan='skip')
+    assert 'stopped by SIGTERM after step 2' in capsys.readouterr().out
+    assert steps(corpus.directory.join('checkpoints')) == ['000002']
+
+
 def test_a_gradient_that_is_not_finite_is_noticed(corpus, monkeypatch):
     """The loss may still be finite when the gradient overflows."""
     with pytest.raises(InputError) as error:
