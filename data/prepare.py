@@ -16,6 +16,7 @@ from project import cli
 from elmo import segment_pool
 from elmo.cli import number, positive_int
 from elmo.corpus import RESERVED, Shards, WordCounts, new_output, split_sentences, write_lines
+from elmo.files import system_errors
 from elmo.progress import Progress
 from elmo.text import InputError, Vocabulary, list_inputs, read_lines
 
@@ -218,10 +219,8 @@ def parse_args(argv=None):
 
 
 def main():
-    try:
+    with system_errors():
         prepare(parse_args())
-    except EnvironmentError as error:  # the disk is full, the output cannot be written
-        raise InputError('%s: %s' % (error.filename or 'reading or writing', error.strerror))
 
 
 if __name__ == '__main__':

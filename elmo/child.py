@@ -9,6 +9,7 @@ import traceback
 
 import six
 
+from elmo.files import system_errors
 from elmo.text import InputError
 
 
@@ -47,13 +48,11 @@ def _run(function, sending):
     """What the child does. It never returns, as what stands above it is the parent's."""
     code = 1
     try:
-        function()
+        with system_errors():
+            function()
         code = 0
     except InputError as error:
         os.write(sending, six.text_type(error).encode('utf-8'))
-    except EnvironmentError as error:
-        said = '%s: %s' % (error.filename or 'reading or writing', error.strerror or error)
-        os.write(sending, said.encode('utf-8'))
     except Exception:
         traceback.print_exc()
     finally:

@@ -58,6 +58,15 @@ def _errors_of_others(path):
         raise
 
 
+@contextlib.contextmanager
+def system_errors():
+    """For a whole program: turns an error of the system, as of a full disk, into an InputError that names the file."""
+    try:
+        yield
+    except EnvironmentError as error:
+        raise InputError('%s: %s' % (six.ensure_text(error.filename or 'reading or writing'), error.strerror or error))
+
+
 def _is_stream(path):
     """Whether there is something under this name that a file must not replace; /dev/stdout may lead to a file."""
     return os.path.exists(path) and (not os.path.isfile(path) or os.path.abspath(path).startswith('/dev/'))

@@ -24,6 +24,7 @@ import numpy as np
 from project import ROOT, cli
 from elmo import segment_pool
 from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
+from elmo.files import system_errors
 from elmo.progress import Progress
 from elmo.segment import Segmenter
 from elmo.text import InputError, Vocabulary, decode_line
@@ -165,13 +166,11 @@ def main():
     segment_pool.add_flag(parser)
     args = parser.parse_args()
     args.output = os.path.abspath(args.output)
-    try:
-        with new_output(os.path.dirname(args.output), [os.path.basename(args.output)]) as work:
-            directory = os.path.join(work, os.path.basename(args.output))
-            os.mkdir(directory)
-            build(args.archive, args.pku, directory, args.processes)
-    except EnvironmentError as error:
-        raise InputError('%s: cannot be written: %s' % (error.filename or args.output, error.strerror or error))
+    parent, name = os.path.split(args.output)
+    with system_errors(), new_output(parent, [name]) as work:
+        directory = os.path.join(work, name)
+        os.mkdir(directory)
+        build(args.archive, args.pku, directory, args.processes)
 
 
 if __name__ == '__main__':
