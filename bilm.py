@@ -20,6 +20,15 @@ from google.protobuf.message import DecodeError
 from paddle.fluid.layer_helper import LayerHelper
 from paddle.fluid.proto import framework_pb2
 
+
+def append_operator(kind, inputs, dtype='float32', **attrs):
+    """Appends an operator to the program; its output has this dtype, and the shape and LoD that fluid infers."""
+    helper = LayerHelper(kind)
+    out = helper.create_variable_for_type_inference(dtype)
+    helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
+    return out
+
+
 if hasattr(fluid.layers, 'matmul'):  # up to fluid 2.4
     from paddle.fluid import layers as ops
     from paddle.fluid.initializer import (ConstantInitializer, NormalInitializer, NumpyArrayInitializer,
@@ -37,15 +46,8 @@ else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
     from paddle.static import nn
     data, load_vars, sequence_unpad = paddle.static.data, paddle.static.load_vars, nn.sequence_unpad
 
-    def _append(kind, inputs, **attrs):
-        """Appends an operator to the program; fluid infers the shape and the LoD of its output."""
-        helper = LayerHelper(kind)
-        out = helper.create_variable_for_type_inference('float32')
-        helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
-        return out
-
     def _elementwise(kind):
-        return lambda x, y: _append('elementwise_' + kind, {'X': x, 'Y': y}, axis=-1)
+        return lambda x, y: append_operator('elementwise_' + kind, {'X': x, 'Y': y}, axis=-1)
 
     ops = types.SimpleNamespace(  # what is used here of fluid.layers, and what a small task wants beside it
         assign=paddle.assign, cast=paddle.cast, exp=paddle.exp, log=paddle.log, mean=paddle.mean,
@@ -61,11 +63,11 @@ else:  # fluid 2.5 has all operators, but few of the functions of fluid.layers
         reduce_max=lambda x, dim=None, keep_dim=False: paddle.max(x, dim, keepdim=keep_dim),
         reduce_sum=lambda x, dim=None, keep_dim=False: paddle.sum(x, dim, keepdim=keep_dim),
         split=lambda x, number, dim: paddle.split(x, number, dim),
-        concat=lambda input, axis=0: _append('concat', {'X': input}, axis=axis),
-        sums=lambda parts: _append('sum', {'X': parts}),
-        scale=lambda x, scale=1., bias=0.: _append('scale', {'X': x}, scale=scale, bias=bias),
-        gather=lambda x, index, overwrite: _append('gather', {'X': x, 'Index': index}, overwrite=overwrite),
-        lod_reset=lambda x, y: _append('lod_reset', {'X': x, 'Y': y}),
+        concat=lambda input, axis=0: append_operator('concat', {'X': input}, axis=axis),
+        sums=lambda parts: append_operator('sum', {'X': parts}),
+        scale=lambda x, scale=1., bias=0.: append_operator('scale', {'X': x}, scale=scale, bias=bias),
+        gather=lambda x, index, overwrite: append_operator('gather', {'X': x, 'Index': index}, overwrite=overwrite),
+        lod_reset=lambda x, y: append_operator('lod_reset', {'X': x, 'Y': y}),
         dropout=lambda x, rate, dropout_implementation: functional.dropout(x, rate, mode=dropout_implementation),
         fc=lambda x, size, param_attr=None, bias_attr=None: nn.fc(x, size, weight_attr=param_attr,
                                                                   bias_attr=bias_attr))
@@ -170,11 +172,8 @@ def _embedding(ids, parameters):
 
 
 def _fixed(kind, inputs, dtype='float32', **attrs):
-    """Appends an operator to the program; its output has this dtype and no gradient."""
-    helper = LayerHelper(kind)
-    out = helper.create_variable_for_type_inference(dtype, stop_gradient=True)
-    helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
-    return out
+    """As append_operator; the output has no gradient."""
+    return _constant(append_operator(kind, inputs, dtype, **attrs))
 
 
 def _lstmp(x, direction, layer, parameters):

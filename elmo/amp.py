@@ -7,9 +7,8 @@ fluid's, and the scaling is here.
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import paddle.fluid as fluid
-from paddle.fluid.layer_helper import LayerHelper
 
-from bilm import ops
+from bilm import append_operator, ops
 from elmo import release
 from elmo.text import InputError
 
@@ -31,14 +30,6 @@ def check(places):
     if capability and capability < 7:
         raise InputError('--use_amp True: a GPU has compute capability %s, and mixed precision wants 7.0 or later; '
                          'choose others by CUDA_VISIBLE_DEVICES, or give --use_amp False' % capability)
-
-
-def _append(kind, inputs, dtype='float32', **attrs):
-    """Appends an operator to the program; its output has this dtype."""
-    helper = LayerHelper(kind)
-    out = helper.create_variable_for_type_inference(dtype)
-    helper.append_op(type=kind, inputs=inputs, outputs={'Out': out}, attrs=attrs)
-    return out
 
 
 class Scaling(object):
@@ -74,13 +65,13 @@ class Scaling(object):
         """Appends the update by what backward returned."""
         program = fluid.default_main_program()
         with program._optimized_guard([]):
-            inverse = _append('reciprocal', {'X': self._scaling})
+            inverse = append_operator('reciprocal', {'X': self._scaling})
             for _, gradient in params_grads:
                 program.global_block().append_op(type='elementwise_mul', inputs={'X': gradient, 'Y': inverse},
                                                  outputs={'Out': gradient}, attrs={'axis': -1})
             clipped = self._clip(params_grads)
             largest = ops.scale(self._scaling, scale=0., bias=LARGEST)
-            finite = _append('less_than', {'X': self._clip.norm, 'Y': largest}, 'bool', axis=-1)
+            finite = append_operator('less_than', {'X': self._clip.norm, 'Y': largest}, 'bool', axis=-1)
             # 0, and 0 / 0 at the lowest scaling.
             self.norm = ops.elementwise_div(ops.scale(self._scaling, scale=0.), ops.scale(self._scaling, bias=-LOWEST))
 
@@ -95,8 +86,8 @@ class Scaling(object):
     def _rescale(self, finite):
         """Appends the change of the scaling. `finite` is 1 if the gradient was, otherwise 0: float32 [1]."""
         good_steps = ops.elementwise_mul(ops.scale(self._good_steps, bias=1.), finite)
-        grows = _append('floor', {'X': ops.scale(good_steps, scale=1. / GROWTH)})
+        grows = append_operator('floor', {'X': ops.scale(good_steps, scale=1. / GROWTH)})
         factor = ops.elementwise_add(ops.scale(finite, scale=0.5, bias=0.5), grows)  # 0.5, 1 or 2
-        scaling = _append('clip', {'X': ops.elementwise_mul(self._scaling, factor)}, min=LOWEST, max=HIGHEST)
+        scaling = append_operator('clip', {'X': ops.elementwise_mul(self._scaling, factor)}, min=LOWEST, max=HIGHEST)
         ops.assign(scaling, self._scaling)
         ops.assign(ops.elementwise_mul(good_steps, ops.scale(grows, scale=-1., bias=1.)), self._good_steps)
