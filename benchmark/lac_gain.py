@@ -12,16 +12,13 @@ Each cell of the table is a run of lac_finetune/train.py. The runs of a row and 
 from __future__ import absolute_import, division, print_function, unicode_literals
 
 import contextlib
-import io
 import itertools
-import json
 import multiprocessing.pool
 import os
 
 from project import ROOT, cli
 
 from benchmark import gains, runs
-from elmo.text import InputError
 from lac_finetune import train
 
 FLAGS = {'without': ['--use_elmo', 'False'], 'layer0': ['--elmo_layers', '0'], 'all': []}
@@ -43,18 +40,7 @@ def train_flags(args, sentences, seed, variant):
 
 def test_f1(flags):
     """Test F1 of the run with these flags in percent; None if it is not finished. InputError if it had other flags."""
-    wanted = vars(train.parse_args(flags))
-    path = os.path.join(wanted['save_dir'], 'settings.json')
-    if not os.path.exists(path):
-        return None
-    with io.open(path, encoding='utf-8') as handle:
-        settings = json.load(handle)
-    for name in train.FIXED + ('max_epoch', 'patience') + (('elmo_checkpoint',) if wanted['use_elmo'] else ()):
-        found = settings['flags'].get(name, train.LATER.get(name))
-        if found != wanted[name]:
-            raise InputError('%s: was trained with --%s %s, not %s; choose another --output'
-                             % (path, name, found, wanted[name]))
-    return settings.get('test_f1')
+    return train.finished_f1(train.parse_args(flags))
 
 
 def run(flags):

@@ -16,7 +16,7 @@ import paddle.fluid as fluid
 
 from elmo import checkpoint, clock, curves, devices, flags, release, rundir, runlog, schema
 from elmo.batching import cut, length_buckets, prefetch
-from elmo.files import new_directory, new_file, replacing, undo_half_a_replacement, write_json
+from elmo.files import new_directory, new_file, read_json, replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError
@@ -39,6 +39,7 @@ ADDITIONS_OF_EPOCH = 50  # to the moving average; each copies all parameters
 STATE = {  # in train_state.json
     'step': schema.whole(), 'epoch': schema.whole(), 'best_epoch': schema.whole(), 'best_dev_f1': schema.real(-1, 100),
     'learning_rate': schema.real(), 'flags': schema.each(dict, schema.scalar), 'ran_on': schema.or_null(schema.text())}
+OF_RUN = {'flags': schema.each(dict, schema.scalar), 'test_f1': schema.or_null(schema.real())}  # in settings.json
 EXAMPLE = ('python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\\n'
            '    --test_path data/pku/lac/test.tsv --vocab_path data/pku/vocabulary.txt --elmo_checkpoint checkpoints '
            '--save_dir model')
@@ -169,6 +170,11 @@ def training_program(sizes, labels, args):
     return program, startup, loss
 
 
+def checkpoints_of(save_dir):
+    """The directory of the checkpoints of a run, while it is not finished."""
+    return save_dir.rstrip(os.sep) + '.resume'
+
+
 class Job(object):
     """The parts of a run that do not change during training: flags, device, sentences, sizes, directories.
 
@@ -193,7 +199,7 @@ class Job(object):
             check_tags(self.train, tags, args.tag_path)
         self.sizes = self._sizes(config if self.elmo else None)
         self.directory = args.save_dir.rstrip(os.sep)
-        self.checkpoints = self.directory + '.resume'
+        self.checkpoints = checkpoints_of(args.save_dir)
         self.temporary = os.path.join(self.checkpoints, '.model')  # where the model is written until it is whole
         self._prepare_directories()
 
@@ -434,8 +440,30 @@ def report(job):
         print('ELMo mix: layers %s, gamma %.3f' % (weights, mix['gamma']))
 
 
+def finished_f1(args):
+    """Test F1 in percent of the finished run that has made save_dir; None if there is none, or it is not finished.
+
+    InputError if it had other flags.
+    """
+    path = os.path.join(args.save_dir, 'settings.json')
+    settings, wanted = read_json(path) if os.path.exists(path) else None, vars(args)
+    if schema.problem(settings, OF_RUN):
+        return None
+    for name in FIXED + ('max_epoch', 'patience') + (('elmo_checkpoint',) if args.use_elmo else ()):
+        found = settings['flags'].get(name, LATER.get(name))
+        if found != wanted[name]:
+            raise InputError('%s: was trained with --%s %s, not %s; choose another directory'
+                             % (path, name, found, wanted[name]))
+    return settings.get('test_f1')
+
+
 def train(args):
     """Trains as the flags say, then tests the best model."""
+    if args.resume and not os.path.isdir(checkpoints_of(args.save_dir)):
+        f1 = finished_f1(args)
+        if f1 is not None:
+            print('finished: %s, test F1 %.2f' % (args.save_dir, f1))
+            return
     job = Job(args)
     with rundir.locked(job.checkpoints):
         trainer = Trainer(job)

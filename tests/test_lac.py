@@ -504,6 +504,16 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     assert settings(task.join('model'))['test_f1'] and not task.join('model.resume').check()
 
 
+def test_to_resume_a_finished_tagger_says_so(model, capsys):
+    before = settings(model.join('model'))
+    capsys.readouterr()
+    run(model, resume=True, log_interval=9)
+    expected = 'finished: %s, test F1 %.2f\n' % (model.join('model'), before['test_f1'])
+    assert capsys.readouterr().out == expected and settings(model.join('model')) == before
+    line = refused(capsys, lambda: run(model, resume=True, dropout=0.2))
+    assert 'was trained with --dropout 0.3, not 0.2' in line and not model.join('model.resume').check()
+
+
 def test_a_tagger_does_not_go_on_with_another_training_text(task, capsys, monkeypatch):
     with io.open(os.path.join(TAGGED, 'train.tsv'), encoding='utf-8') as handle:
         lines = handle.read().splitlines()
