@@ -350,7 +350,7 @@ def read_state(path, wanted, advice=START_ANEW):
     return state
 
 
-def load_state(exe, path, variables, here, wanted, later=(), advice=START_ANEW):
+def load_state(exe, path, variables, here, wanted, later, advice=START_ANEW):
     """Loads the state of a run from a checkpoint: the variables saved beside the parameters, and train_state.json.
 
     It tells where the run goes on in another way than before, see devices.describe.

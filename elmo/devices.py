@@ -18,12 +18,12 @@ _builders = threading.RLock()
 
 
 @contextlib.contextmanager
-def building(program):
-    """Layers that are made within go into `program`.
+def building(program, startup=None):
+    """Layers that are made within go into `program`, and what gives their parameters initial values into `startup`.
 
     One thread builds at a time: fluid's default program and its counter of names are those of all threads.
     """
-    with _builders, fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+    with _builders, fluid.program_guard(program, startup or fluid.Program()), fluid.unique_name.guard():
         yield
 
 

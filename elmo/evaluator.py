@@ -31,7 +31,7 @@ class Evaluator(object):
         self.config, self.reader, self.places = config, reader, places
         self.trained, self.executor = trained, None
         self.program = fluid.Program()
-        with fluid.program_guard(self.program, fluid.Program()), fluid.unique_name.guard():
+        with devices.building(self.program):
             self.losses = bilm.language_model(config)
 
     def _executor(self):

@@ -49,7 +49,7 @@ class TrainingProgram(object):
         self.transpiled = self.executor = None
         self._sums = collective.needed(cluster)
         main, self.startup = fluid.Program(), fluid.Program()
-        with fluid.program_guard(main, self.startup), fluid.unique_name.guard():
+        with devices.building(main, self.startup):
             self._loss, self._metrics, names = self._build()
         self.whole = main
         if cluster.method != 'local' and not self._sums:

@@ -34,7 +34,7 @@ class ElmoLayers(object):
         self._place, self._width, self._directory = place, network.elmo_width(sizes), directory
         self._file, self._starts = _temporary_file(directory), {}  # {ids of a sentence: its place}
         program = fluid.Program()
-        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        with devices.building(program):
             self._layers = network.elmo_layers(network.word_data(), sizes).name
         self._executor = devices.Executor(program, [place])
 

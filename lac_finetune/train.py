@@ -162,7 +162,7 @@ def training_program(sizes, labels, args):
         (program, startup program, loss)
     """
     program, startup = fluid.Program(), fluid.Program()
-    with fluid.program_guard(program, startup), fluid.unique_name.guard():
+    with devices.building(program, startup):
         loss = network.training(sizes, labels, args.dropout, args.random_seed)
         rate = release.create_global_var([1], args.base_learning_rate, 'float32', persistable=True, name=LEARNING_RATE)
         clip = release.GradientClipByGlobalNorm(5.)

@@ -7,6 +7,7 @@ released one: train the tagger with `--elmo_checkpoint NAME`, as rounding change
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import collections
 import os
 import re
 import shutil
@@ -24,6 +25,9 @@ from lac_finetune import tagger
 from lac_finetune.network import layer_0_alone
 
 CARD = 'README.md'
+# Its files, {name: path, list of lines, or value of a JSON}; its parameters, {name: array}; name and digest of the ELMo
+# that it needs, None of an ELMo.
+Model = collections.namedtuple('Model', 'files parameters needed')
 
 
 def read_parameters(directory, names):
@@ -32,18 +36,16 @@ def read_parameters(directory, names):
 
 
 def elmo(path, vocab_path):
-    """What is packed of a checkpoint: ({file: its path, its lines, or the value of a JSON}, parameters, the ELMo it
-    needs).
-    """
+    """The Model of a checkpoint."""
     path, vocabulary = checkpoint.find(path, 'source'), Vocabulary(vocab_path)
     config = checkpoint.read_whole(path, vocabulary)
     names = set(bilm.parameter_shapes(config)) - set(bilm.SOFTMAX_PARAMETERS)
     config = dict(config, vocab_sha256=vocabulary.sha256)
-    return {'vocabulary.txt': vocabulary.words, 'bilm.json': config}, read_parameters(path, names), None
+    return Model({'vocabulary.txt': vocabulary.words, 'bilm.json': config}, read_parameters(path, names), None)
 
 
 def tagger_with(path, name):
-    """As `elmo`, of a model directory whose ELMo is the released one of this name, in the same directory of models."""
+    """The Model of a tagger whose ELMo is the released one of this name, in the same directory of models."""
     settings = tagger.read_settings(path)
     manifest.check(path)
     tagger.check_sizes(path, settings['sizes'])
@@ -61,8 +63,8 @@ def tagger_with(path, name):
     settings['flags'] = {key: value for key, value in settings.get('flags', {}).items()
                          if isinstance(value, (int, float))}  # others are paths of the machine where it was trained
     own = [each for each in os.listdir(network) if not each.startswith('__') and each not in names]
-    return ({'tags.txt': os.path.join(path, 'tags.txt'), 'settings.json': settings}, read_parameters(network, own),
-            {'name': name, 'sha256': manifest.digest(unpacked)})
+    return Model({'tags.txt': os.path.join(path, 'tags.txt'), 'settings.json': settings},
+                 read_parameters(network, own), {'name': name, 'sha256': manifest.digest(unpacked)})
 
 
 def is_rounded(whole, rounded, name, bits):
@@ -71,22 +73,22 @@ def is_rounded(whole, rounded, name, bits):
     return (packing.round_mantissa(one, bits) == other).all()
 
 
-def write(target, files, parameters, needed, bits):
-    """Writes a packed model in place of the one that is there."""
-    kind = released.TAGGER if needed else released.ELMO
+def write(target, model, bits):
+    """Writes a packed Model in place of the one that is there."""
+    kind = released.TAGGER if model.needed else released.ELMO
     if os.path.lexists(target) and not released.is_packed(target):
         raise InputError('%s: is there already, and no packed model; choose another name' % target)
     with new_directory(target) as temporary:
-        for name, content in files.items():
+        for name, content in model.files.items():
             if isinstance(content, dict):
                 write_json(os.path.join(temporary, name), content)
             elif isinstance(content, list):
                 write_lines(os.path.join(temporary, name), content)
             else:
                 shutil.copyfile(content, os.path.join(temporary, name))
-        packing.write(os.path.join(temporary, released.PARAMETERS), parameters, bits)
+        packing.write(os.path.join(temporary, released.PARAMETERS), model.parameters, bits)
         write_json(os.path.join(temporary, released.DESCRIPTION),
-                   {'kind': kind, 'mantissa_bits': bits, 'elmo': needed})
+                   {'kind': kind, 'mantissa_bits': bits, 'elmo': model.needed})
         manifest.write(temporary)
         if os.path.exists(os.path.join(target, CARD)):  # behind the manifest, as it may be changed
             shutil.copyfile(os.path.join(target, CARD), os.path.join(temporary, CARD))
@@ -112,10 +114,10 @@ def parse_args():
 
 def main():
     args = parse_args()
-    found = tagger_with(args.source, args.elmo) if args.elmo else elmo(args.source, args.vocab_path)
+    model = tagger_with(args.source, args.elmo) if args.elmo else elmo(args.source, args.vocab_path)
     target = os.path.join(released.directory(), args.name)
-    write(target, *(found + (args.mantissa_bits,)))
-    numbers = sum(array.size for array in found[1].values())
+    write(target, model, args.mantissa_bits)
+    numbers = sum(array.size for array in model.parameters.values())
     size = os.path.getsize(os.path.join(target, released.PARAMETERS))
     print('wrote %s: %d numbers in %d bytes, %.2f bits each' % (target, numbers, size, 8 * size / numbers))
 
