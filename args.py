@@ -76,7 +76,7 @@ def _add_optimization(group):
                        help='adagrad is that of the paper; adam learns more from the same text')
     group.add_argument('--learning_rate', type=number(float, above=0),
                        help='not given: for adam 4 / hidden_size, at most 0.004, and for adagrad 0.2; sgd and rmsprop '
-                            'want one')
+                            'need one')
     group.add_argument('--linear_decay', default=False,
                        help='let the learning rate fall linearly, towards 0 at the end of the run', **BOOLEAN)
     group.add_argument('--max_grad_norm', type=number(float, above=0), default=10.,

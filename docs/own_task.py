@@ -14,7 +14,7 @@ from bilm import PUBLISHED_CONFIG, data, elmo_encoder, emb, init_pretraining_par
 if hasattr(paddle, 'enable_static'):  # fluid 2
     paddle.enable_static()
 
-# 1. A checkpoint: a released model, which has its vocabulary; the best one of `sh run.sh`; the one without bilm.json.
+# 1. A checkpoint: a released model (with its vocabulary), the best of `sh run.sh`, or the published one (no bilm.json).
 elmo_dir = checkpoint.find(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, 'checkpoints'))
 own, ours = os.path.join(elmo_dir, 'vocabulary.txt'), os.path.join(ROOT, 'data', 'vocabulary_min5k.txt')
 vocabulary = Vocabulary(sys.argv[2] if len(sys.argv) > 2 else own if os.path.exists(own) else ours)

@@ -40,9 +40,9 @@ STATE = {  # in train_state.json
     'step': schema.whole(), 'epoch': schema.whole(), 'best_epoch': schema.whole(), 'best_dev_f1': schema.real(-1, 100),
     'learning_rate': schema.real(), 'flags': schema.each(dict, schema.scalar), 'ran_on': schema.or_null(schema.text())}
 OF_RUN = {'flags': schema.each(dict, schema.scalar), 'test_f1': schema.or_null(schema.real())}  # in settings.json
-EXAMPLE = ('python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\\n'
-           '    --test_path data/pku/lac/test.tsv --vocab_path data/pku/vocabulary.txt --elmo_checkpoint checkpoints '
-           '--save_dir model')
+EXAMPLE = ('sh data/download.sh\n'
+           'python lac_finetune/train.py --train_path data/pku/lac/train.tsv --dev_path data/pku/lac/dev.tsv \\\n'
+           '    --test_path data/pku/lac/test.tsv --elmo_checkpoint elmo_zh_small --save_dir model')
 
 
 def parse_args(argv=None):
@@ -73,7 +73,7 @@ def parse_args(argv=None):
                             'and the CRF')
     group.add_argument('--word_emb_dim', type=cli.positive_int, help='size of the word embedding (default: 128)')
     group.add_argument('--grnn_hidden_dim', type=cli.positive_int,
-                       help='size of a GRU; 256 wants a GPU (default: 128)')
+                       help='size of a GRU; 256 is slow on a CPU (default: 128)')
     group.add_argument('--bigru_num', type=cli.positive_int, help='bidirectional GRU layers (default: 2)')
 
     group = parser.add_argument_group('optimization')
