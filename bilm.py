@@ -520,17 +520,27 @@ def weight_layers(encoded, name='', l2_coef=0., layer_norm=False):
     Args:
         encoded: list of the layers h_0..h_L, each float32 LoD [N, D].
         name: prefix of the trainable parameters `ELMo_w` [L + 1], starts at 0, and `ELMo_gamma` [1], starts at 1.
-        l2_coef: l2_coef * sum(ELMo_w ** 2) is added to the loss.
+        l2_coef: l2_coef * sum(ELMo_w ** 2) is added to the loss; uses of one name have the same.
         layer_norm: normalise each h_j to mean 0 and variance 1 over its D values before.
 
     Returns:
         float32 LoD [N, D].
+
+    Raises:
+        ValueError: l2_coef is no number from 0, or another one than in an earlier use of the name.
     """
-    helper = LayerHelper('weight_layers')
+    if not 0 <= l2_coef < float('inf'):
+        raise ValueError('l2_coef is %s, not a number from 0' % l2_coef)
+    helper, name_w = LayerHelper('weight_layers'), name + 'ELMo_w'
+    before = getattr(helper.main_program.global_block().vars.get(name_w), 'l2_coef', l2_coef)
+    if before != l2_coef:
+        raise ValueError('%s: has an l2_coef of %s already, not %s; give the same, or another name'
+                         % (name_w, before, l2_coef))
     regularizer = L2Decay(2. * l2_coef) if l2_coef else None  # fluid's is coefficient / 2 * w ** 2
     weights = helper.create_parameter(
-        fluid.ParamAttr(name=name + 'ELMo_w', initializer=ConstantInitializer(0.), regularizer=regularizer),
+        fluid.ParamAttr(name=name_w, initializer=ConstantInitializer(0.), regularizer=regularizer),
         shape=[len(encoded)], dtype='float32')
+    weights.l2_coef = l2_coef  # a later use of the name is compared with it
     gamma = helper.create_parameter(
         fluid.ParamAttr(name=name + 'ELMo_gamma', initializer=ConstantInitializer(1.)), [1], 'float32')
     shares = ops.softmax(weights)
@@ -548,11 +558,20 @@ def _encoder_sizes(elmo_embedding, config):
         config = dict(PUBLISHED_CONFIG, vocab_size=of_emb['vocab_size'], embed_size=of_emb['embed_size'])
     config = _sizes(config)
     of_emb = of_emb or dict(config, embed_size=elmo_embedding.shape[-1])
-    differing = ['%s is %s in emb, %s in elmo_encoder' % (key, of_emb[key], config[key])
-                 for key in sorted(PUBLISHED_CONFIG) if of_emb[key] != config[key]]
+    differing = _differences(of_emb, 'in emb', config, 'in elmo_encoder')
     if differing:
         raise ValueError('give the same config to emb and elmo_encoder: %s' % '; '.join(differing))
+    before = getattr(fluid.default_main_program(), 'elmo_config', config)  # of an earlier elmo_encoder
+    differing = _differences(before, 'in an earlier elmo_encoder', config, 'in this one')
+    if differing:
+        raise ValueError('one program has one biLM: %s; give all the same config' % '; '.join(differing))
     return config
+
+
+def _differences(one, of_one, other, of_other):
+    """What two configs differ in: a list of texts, which say whose each value is."""
+    return ['%s is %s %s, %s %s' % (key, one[key], of_one, other[key], of_other)
+            for key in sorted(PUBLISHED_CONFIG) if one[key] != other[key]]
 
 
 def elmo_encoder(elmo_embedding, l2_coef=0., config=None, name='', layers='mix', dropout=0., layer_norm=False,
@@ -574,16 +593,19 @@ def elmo_encoder(elmo_embedding, l2_coef=0., config=None, name='', layers='mix',
         float32 LoD [N, 2 * embed_size], with 'all' [N, (L + 1) * 2 * embed_size].
 
     Raises:
-        ValueError: an option is unknown, the config is not that of emb, or names of the biLM are taken in this
-            program.
+        ValueError: an option is unknown or without effect, the config is not that of emb or of an earlier call, or
+            names of the biLM are taken in this program.
     """
     if layers not in ('mix', 'top', 'all'):
         raise ValueError("layers is 'mix', 'top' or 'all', got %r" % (layers,))
     _check_number('l2_coef', l2_coef)
+    if layers != 'mix' and (l2_coef or layer_norm):
+        raise ValueError("l2_coef and layer_norm are for layers='mix', got layers='%s'" % layers)
     parameters = _Parameters(_encoder_sizes(elmo_embedding, config), trainable=finetune)
     encoded = getattr(elmo_embedding, 'elmo_layers', None)  # of an earlier use of the same embedding
     if encoded is None:
         encoded = elmo_embedding.elmo_layers = _encode_sentences(elmo_embedding, parameters)
+        fluid.default_main_program().elmo_config = parameters.config  # a clone does not keep it
     for layer in encoded:
         layer.stop_gradient = not finetune
     if layers == 'mix':
@@ -688,8 +710,7 @@ def check_files(dirname, config, shapes=None):
     problems = []
     if os.path.exists(os.path.join(dirname, 'bilm.json')):
         saved = read_config(dirname)
-        problems = ['%s is %s in the checkpoint, %s here' % (key, saved[key], config[key])
-                    for key in sorted(PUBLISHED_CONFIG) if saved[key] != config[key]]
+        problems = _differences(saved, 'in the checkpoint', config, 'here')
     if not problems:  # otherwise the shapes would only say it again
         problems = _problems_of_files(dirname, parameter_shapes(config) if shapes is None else shapes,
                                       config['num_layers'])
@@ -728,7 +749,7 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         dirname: directory with one file a parameter, as fluid.io.save_vars writes it.
         main_program: the fluid.Program, already built.
         config: sizes, as was said to emb and elmo_encoder; a bilm.json in the directory must agree. None: those of the
-            program, with the clips and ids of the published checkpoint.
+            program; of a clone, which does not keep them, the clips and ids are those of the published checkpoint.
 
     Returns:
         Sorted list of the names loaded.
@@ -749,6 +770,11 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
     if inner and not os.path.exists(os.path.join(dirname, TABLE)):
         raise CheckpointError('%s: holds checkpoints, but is none itself; give one of them, such as %s'
                               % (dirname, os.path.join(dirname, inner[-1])))
+    built = getattr(main_program, 'elmo_config', None)
+    differing = _differences(config, 'in config', built, 'in the program') if config and built else ()
+    if differing:
+        raise CheckpointError('%s: cannot be loaded: %s; give all the same config' % (dirname, '; '.join(differing)))
+    config = config or built
     if config is None:
         has_own = not num_layers and os.path.exists(os.path.join(dirname, 'bilm.json'))
         config = dict(read_config(dirname) if has_own else PUBLISHED_CONFIG)

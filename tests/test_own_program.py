@@ -2,6 +2,7 @@
 """bilm.py in a program of the user: the calls of the original, mistakes in them, and fluid's averages of parameters."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import json
 import os
 import sys
 
@@ -10,7 +11,7 @@ import paddle.fluid as fluid
 import pytest
 
 from project import ROOT
-from helpers import lod_tensor, run_command
+from helpers import lod_tensor, run_command, write_lines
 import bilm
 from bilm import ops
 from elmo.release import save_vars
@@ -119,6 +120,10 @@ def test_averages_of_parameters_leave_frozen_ones_alone(make):
     assert not [name for name in kept if name not in bilm_names and any(one in name for one in bilm_names)]
 
 
+def mixed(word, **options):
+    return bilm.elmo_encoder(bilm.emb(word, config=CONFIG), config=CONFIG, **options)
+
+
 OTHER = dict(CONFIG, hidden_size=9)
 
 
@@ -140,6 +145,14 @@ OTHER = dict(CONFIG, hidden_size=9)
     (lambda word: bilm.elmo_encoder(ops.scale(bilm.emb(word, config=CONFIG), 2.)),
      'embed_size is 5 in emb, 512 in elmo_encoder'),
     (lambda word: [bilm.emb(word, 23, 4), bilm.emb(word, 24, 4)], 'one program has one biLM'),
+    (lambda word: [bilm.elmo_encoder(bilm.emb(word, config=config), config=config)
+                   for config in (CONFIG, dict(CONFIG, num_layers=1, bos_id=3))],
+     'one program has one biLM: bos_id is 0 in an earlier elmo_encoder, 3 in this one; num_layers is 2 .* 1 in this'),
+    (lambda word: [mixed(word, l2_coef=0.5), mixed(word)], 'ELMo_w: has an l2_coef of 0.5 already, not 0'),
+    (lambda word: mixed(word, l2_coef=-1), 'l2_coef is -1, not a number from 0'),
+    (lambda word: mixed(word, l2_coef=float('nan')), 'l2_coef is nan, not a number from 0'),
+    (lambda word: mixed(word, layers='top', l2_coef=0.5), "l2_coef and layer_norm are for layers='mix'"),
+    (lambda word: mixed(word, layers='all', layer_norm=True), "l2_coef and layer_norm are for layers='mix'"),
 ])
 def test_a_mistake_is_told_when_the_network_is_built(build, words):
     with fluid.program_guard(fluid.Program(), fluid.Program()), fluid.unique_name.guard():
@@ -152,6 +165,21 @@ def test_an_input_that_is_no_list_of_sentences(lod_level):
     with fluid.program_guard(fluid.Program(), fluid.Program()), fluid.unique_name.guard():
         with pytest.raises(ValueError, match="word has lod_level=%d: declare it as .*lod_level=1" % lod_level):
             bilm.emb(word_data(lod_level), config=CONFIG)
+
+
+def test_the_sizes_of_a_checkpoint_are_compared_with_the_network(tmpdir):
+    """Also those that no shape shows."""
+    config = dict(CONFIG, bos_id=1, eos_id=0, cell_clip=1.)
+    program = Program(lambda word: bilm.elmo_encoder(bilm.emb(word, config=config), config=config))
+    directory, names = str(tmpdir), set(bilm.parameter_shapes(config))
+    saved = [parameter for parameter in program.main.all_parameters() if parameter.name in names]
+    save_vars(program.exe, directory, program.main, vars=saved)
+    write_lines(tmpdir.join('bilm.json'), [json.dumps(config)])
+    assert len(bilm.init_pretraining_params(program.exe, directory, program.main)) == len(saved)  # it knows its sizes
+    other = Program(frozen)
+    for given in ({'config': config}, {}):
+        with pytest.raises(ValueError, match='bos_id is 1 .*, 0 .*cell_clip is 1.0 .*, 3.0 '):
+            bilm.init_pretraining_params(other.exe, directory, other.main, **given)
 
 
 def test_a_directory_of_checkpoints(tmpdir):
