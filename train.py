@@ -211,7 +211,10 @@ class Trainer(object):
         """Opens what tells of the run from here on. `before`: the directory where it was until now, '' if it starts."""
         directory, state = self.job.directory, self.state
         # What is logged elsewhere may be of another run, which was killed before it saved anything.
-        logged = state['step'] if before and os.path.samefile(before, directory) else None
+        goes_on = before and os.path.samefile(before, directory)
+        logged = state['step'] if goes_on else None
+        if goes_on and self.first:
+            self.saver.go_on_from(state['step'])
         self.evaluator = Evaluator(self.program.config, self.job.dev_reader, self.job.places, self.program.executor)
         self.run_log = RunLog(directory, logged, self.args.visualdl) if self.first else None
         self.curves = Curves(directory, self.args.curves)
@@ -350,9 +353,9 @@ class Trainer(object):
         self.curves.draw(last=True)
         state = self.state
         if self.stop.requested and not (self.finished() and not state['dev_pending']):
-            instead = ' in place of --resume_from' if self.args.resume_from else ''
-            print('stopped by %s after step %d; to go on: the same command with --resume --save_dir %s%s'
-                  % (self.stop.requested, state['step'], self.job.directory, instead))
+            flag = '--resume_from %s' % self.job.directory if self.args.resume_from else '--resume'
+            print('stopped by %s after step %d; to go on: the same command with %s --save_dir %s'
+                  % (self.stop.requested, state['step'], flag, self.job.directory))
             self.watch.stop()
         else:
             print('finished: epoch %d, step %d, best dev perplexity %.2f, peak memory %d MB'
@@ -430,10 +433,7 @@ def train(args):
     """Trains as the flags say."""
     job = Job(args)
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
-        path = checkpoint.newest_whole(job.directory) if args.resume else job.resume_from
-        if args.resume and not path and checkpoint.steps(job.directory):  # a new start would delete them in time
-            raise InputError('--resume: %s: none of its checkpoints is whole; put back what is missing, or give '
-                             'another --save_dir' % job.directory)
+        path = checkpoint.to_go_on(job.directory) if args.resume else job.resume_from
         start = path or job.init_from
         config = job.network_config(start)
         if start:

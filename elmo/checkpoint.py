@@ -16,6 +16,7 @@ import contextlib
 import itertools
 import os
 import re
+import sys
 
 import numpy as np
 import paddle.fluid as fluid
@@ -113,6 +114,11 @@ class Saver(object):
         self._exe, self._program, self._variables, self._config = exe, program, variables, config
         self.directory, self._keep = directory, keep
         _pointed(directory, 'best')
+
+    def go_on_from(self, step):
+        """Lets DIR/latest name the checkpoint of this step, from which a run goes on, perhaps back from a later one."""
+        with resumable():
+            self._point('latest', step)
 
     def save(self, state):
         """Saves a checkpoint named after state['step'], and returns its path.
@@ -249,16 +255,35 @@ def _best_whole(directory):
 def newest_whole(directory, tell=print):
     """The newest checkpoint in a directory that is as it was saved, '' if there is none.
 
+    Those after the one that DIR/latest names come last: they are of a run that went back.
+
     Args:
         tell: a function that gets a line for each that is passed over.
     """
-    for step in reversed(_named(directory) if os.path.isdir(directory) else []):
+    named = _named(directory) if os.path.isdir(directory) else []
+    try:
+        latest = int(_pointed(directory, 'latest') or sys.maxsize)
+    except InputError:
+        latest = sys.maxsize
+    for step in sorted(named, key=lambda step: (step <= latest, step), reverse=True):
         path = _path(directory, step)
         damage = manifest.damage_of_ours(path)
         if not damage:
             return path
         tell('passed over: %s' % damage)
     return ''
+
+
+def to_go_on(directory):
+    """The checkpoint that a run with --resume goes on from, '' if it has saved none.
+
+    InputError if none is whole: a new start would take their place in time.
+    """
+    path = newest_whole(directory)
+    if not path and (steps(directory) or os.path.exists(os.path.join(directory, 'latest'))):
+        raise InputError('--resume: %s: none of its checkpoints is whole; put back what is missing, or give another '
+                         '--save_dir' % directory)
+    return path
 
 
 def vocabulary_of(path, vocab_path=''):

@@ -16,7 +16,7 @@ import paddle.fluid as fluid
 
 from elmo import checkpoint, clock, curves, devices, flags, release, rundir, runlog, schema
 from elmo.batching import cut, length_buckets, prefetch
-from elmo.files import new_directory, new_file, read_json, replacing, undo_half_a_replacement, write_json
+from elmo.files import new_directory, new_file, read_json, remove_tree, replacing, undo_half_a_replacement, write_json
 from elmo.progress import Progress
 from elmo.signals import Stop, Stopped
 from elmo.text import InputError
@@ -287,7 +287,7 @@ class Trainer(object):
 
     def restore(self):
         """Goes on from the newest whole checkpoint, if there is one, and opens log and curves."""
-        path = checkpoint.newest_whole(self.job.checkpoints)
+        path = checkpoint.to_go_on(self.job.checkpoints)
         if path:
             self.state = checkpoint.load_state(self.exe, path, self.kept, self.state, STATE, LATER,
                                                'choose another --save_dir')
@@ -459,9 +459,11 @@ def finished_f1(args):
 
 def train(args):
     """Trains as the flags say, then tests the best model."""
-    if args.resume and not os.path.isdir(checkpoints_of(args.save_dir)):
+    checkpoints = checkpoints_of(args.save_dir)
+    if args.resume and not checkpoint.newest_whole(checkpoints, lambda line: None):
         f1 = finished_f1(args)
         if f1 is not None:
+            remove_tree(checkpoints)  # it was killed while it did so
             print('finished: %s, test F1 %.2f' % (args.save_dir, f1))
             return
     job = Job(args)

@@ -504,6 +504,28 @@ def test_an_interrupted_tagger_is_not_lost(task, capsys, monkeypatch):
     assert settings(task.join('model'))['test_f1'] and not task.join('model.resume').check()
 
 
+def test_a_tagger_whose_checkpoint_is_damaged_is_not_trained_anew(task, capsys, monkeypatch):
+    changed = {'max_epoch': 3, 'max_sentences': 30}
+    with monkeypatch.context() as patch:
+        stopped_in_epoch(2, patch)
+        run(task, **changed)
+    before, path = settings(task.join('model')), checkpoint.newest_whole(str(task.join('model.resume')))
+    with io.open(os.path.join(path, 'emission.w'), 'r+b') as handle:
+        handle.seek(-3, os.SEEK_END)
+        handle.write(b'abc')
+    line = refused(capsys, lambda: run(task, resume=True, **changed))
+    assert 'none of its checkpoints is whole' in line
+    assert settings(task.join('model')) == before and os.path.isdir(path)
+
+
+def test_a_tagger_that_was_killed_at_its_end_is_finished(model, capsys):
+    before = settings(model.join('model'))
+    model.mkdir('model.resume')
+    run(model, resume=True)
+    assert 'finished: ' in capsys.readouterr().out
+    assert settings(model.join('model')) == before and not model.join('model.resume').check()
+
+
 def test_to_resume_a_finished_tagger_says_so(model, capsys):
     before = settings(model.join('model'))
     capsys.readouterr()

@@ -222,17 +222,28 @@ def test_saves_by_the_clock(corpus):
     assert steps(corpus.directory.join('checkpoints')) == ['000002', '000003', '000004']  # the three newest
 
 
-@pytest.fixture
-def nan_in_step_4(monkeypatch):
-    feed = TrainingProgram.feed
+WHOLE_FEED = TrainingProgram.feed
 
+
+def spoil(monkeypatch, number):
+    """Lets the loss of a step be NaN; steps count from 1."""
     def spoilt(self, batch, step):
-        feeds = feed(self, batch, step)
-        if step == 3:  # steps count from 0 here
+        feeds = WHOLE_FEED(self, batch, step)
+        if step == number - 1:  # here they count from 0
             feeds[0]['loss_scale'] = np.array([np.nan], dtype='float32')
         return feeds
 
     monkeypatch.setattr(TrainingProgram, 'feed', spoilt)
+
+
+@pytest.fixture
+def nan_in_step_4(monkeypatch):
+    spoil(monkeypatch, 4)
+
+
+@pytest.fixture
+def nan_in_step_6(monkeypatch):
+    spoil(monkeypatch, 6)
 
 
 @pytest.mark.usefixtures('nan_in_step_4')
@@ -305,6 +316,45 @@ def test_going_back_keeps_what_is_newest(corpus):
     run(corpus, max_epoch=2, max_steps=4, save_interval=1, dev_interval=1000, keep_checkpoints=2,
         load_dir=directory.join('000002'))
     assert '000004' in steps(directory) and directory.join('latest').read() == '000004\n'
+
+
+@pytest.mark.parametrize('stopped', [True, False])  # by a signal, or killed before it saves anything
+def test_a_run_that_went_back_goes_on_there(corpus, capsys, monkeypatch, stopped):
+    flags = {'max_epoch': 2, 'save_interval': 4, 'dev_interval': 1000, 'keep_checkpoints': 9}
+    run(corpus, max_steps=12, **flags)
+    directory = corpus.directory.join('checkpoints')
+    due = Trainer.save_due
+
+    def end(self):
+        if self.state['step'] == 6:
+            if not stopped:
+                raise SystemExit
+            os.kill(os.getpid(), signal.SIGTERM)
+        return due(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, 'save_due', end)
+        try:
+            run(corpus, resume_from=directory.join('000004'), **flags)
+        except SystemExit:
+            assert not stopped
+    output = capsys.readouterr().out
+    assert not stopped or 'go on: the same command with --resume_from %s --save_dir' % directory in output
+    run(corpus, max_steps=7, resume=True, **flags)
+    assert 'loaded %s' % directory.join('000006' if stopped else '000004') in capsys.readouterr().out
+    assert checkpoint.newest_whole(str(directory)).endswith('000007')
+
+
+@pytest.mark.usefixtures('nan_in_step_6')
+def test_a_run_that_went_back_leaves_out_its_own_step(corpus, capsys, monkeypatch):
+    """And not one of the run that it has left."""
+    flags = {'max_epoch': 2, 'save_interval': 4, 'dev_interval': 1000, 'keep_checkpoints': 9, 'on_nan': 'skip'}
+    directory = corpus.directory.join('checkpoints')
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgram, 'feed', WHOLE_FEED)
+        run(corpus, max_steps=12, **flags)
+    run(corpus, max_steps=7, resume_from=directory.join('000004'), **flags)
+    assert 'going back to %s to leave out step 6' % directory.join('000004') in capsys.readouterr().out
 
 
 def command(corpus, **flags):
