@@ -11,6 +11,7 @@ import json
 import numbers
 import os
 import struct
+import sys
 import warnings
 import zlib
 
@@ -617,12 +618,18 @@ def elmo_encoder(elmo_embedding, l2_coef=0., config=None, name='', layers='mix',
     return vectors
 
 
+def _text(path):
+    """A path as text; in Python 2 it may be bytes."""
+    return path.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(path, bytes) else path
+
+
 def read_config(dirname):
     """The config in bilm.json of a checkpoint.
 
     CheckpointError if it is not there, is none, or has other sizes than the parameters beside it. So nobody builds a
     network of sizes that come from nowhere, which could take all memory.
     """
+    dirname = _text(dirname)
     path = os.path.join(dirname, 'bilm.json')
     try:
         with io.open(path, encoding='utf-8') as handle:
@@ -707,7 +714,7 @@ def check_files(dirname, config, shapes=None):
     Raises:
         CheckpointError: names every parameter that is missing, unexpected, damaged or of another shape.
     """
-    problems = []
+    dirname, problems = _text(dirname), []
     if os.path.exists(os.path.join(dirname, 'bilm.json')):
         saved = read_config(dirname)
         problems = _differences(saved, 'in the checkpoint', config, 'here')
@@ -758,6 +765,7 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         CheckpointError: names every parameter that is missing, unexpected, damaged or of another shape. Nothing is
             loaded then.
     """
+    dirname = _text(dirname)
     shapes = {parameter.name: tuple(int(size) for size in parameter.shape)
               for parameter in main_program.all_parameters()}
     num_layers = sum(1 for name in shapes if name.startswith('fw_layer') and name.endswith('_gate_w'))

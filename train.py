@@ -434,6 +434,8 @@ def train(args):
     job = Job(args)
     with rundir.locked(job.directory, alone=job.cluster.trainer_id == 0):
         path = checkpoint.to_go_on(job.directory) if args.resume else job.resume_from
+        if args.resume and not path and job.cluster.trainer_id == 0:
+            print('--resume: no checkpoint in %s yet: the run starts anew' % job.directory)
         start = path or job.init_from
         config = job.network_config(start)
         if start:

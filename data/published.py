@@ -147,8 +147,9 @@ def tell(output):
         raise InputError('%s: exists, but is not the published model (%s); delete it, or choose another --output'
                          % (output, error))
     print('%s: the published model; names, sizes and shapes of its files are right' % found)
-    print('Its vocabulary is vocabulary_min5k.txt of the original repository (PaddlePaddle/models, PaddleNLP/ELMO/data), '
-          '%d words. The file of this name in data/ is another.' % bilm.PUBLISHED_CONFIG['vocab_size'])
+    print('Its vocabulary is vocabulary_min5k.txt of the original repository (PaddlePaddle/models, '
+          'PaddleNLP/ELMO/data), %d words. The file of this name in data/ is another.'
+          % bilm.PUBLISHED_CONFIG['vocab_size'])
     print('Next, from the root of the project, with that vocabulary as VOCABULARY:')
     print('  %s tools/embed.py TEXT --output vectors.npz --checkpoint %s --vocab_path VOCABULARY'
           % (shown(sys.executable), found))

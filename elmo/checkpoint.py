@@ -27,7 +27,7 @@ from elmo.arrays import check_shape, open_parameter
 from elmo.files import new_directory, read_json, remove_tree, replacing, write_json
 from elmo.progress import tell_user
 from elmo.release import save_vars
-from elmo.text import InputError, Vocabulary, open_binary
+from elmo.text import InputError, Vocabulary, check_path, open_binary
 
 POINTERS = 'latest', 'best'
 START_ANEW = 'start a new run from its parameters with --init_from'  # for who cannot go on with a checkpoint
@@ -209,6 +209,7 @@ def find(path, flag='--checkpoint', newest=False):
     Raises:
         InputError: there is none, or that which DIR/best or DIR/latest names is not whole.
     """
+    path = check_path(path, flag)
     if os.path.isfile(os.path.join(path, 'embedding_para')):
         return path
     directory, pointer = os.path.split(path)
@@ -314,7 +315,8 @@ def read_config(path, vocabulary=None):
 
 def check_vocabulary(path, vocabulary, config):
     """InputError if the checkpoint at `path`, of this config, was made with another vocabulary."""
-    for key, here in (('vocab_size', len(vocabulary)), ('vocab_sha256', vocabulary.sha256)):
+    for key, here in (('vocab_size', len(vocabulary)), ('vocab_sha256', vocabulary.sha256),
+                      ('bos_id', vocabulary.bos), ('eos_id', vocabulary.eos)):
         if config.get(key, here) != here:
             raise InputError('%s: was trained with another vocabulary than %s: %s is %s there, %s here; give the '
                              'vocabulary of the checkpoint' % (path, vocabulary.path, key, config[key], here))

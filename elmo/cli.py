@@ -20,6 +20,7 @@ import traceback
 import six
 
 from elmo import memory, signals
+from elmo.files import system_errors
 from elmo.text import InputError, NobodyReads
 
 
@@ -196,7 +197,8 @@ def run(main, trains=False):
     for number in signals.unless_nohup((signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT)):
         signal.signal(number, _end_by_signal)
     try:
-        main()
+        with system_errors():
+            main()
         if IN_SCRIPT and signals.Stop.number not in (None, signals.OF_SCRIPT):
             sys.exit(128 + signals.Stop.number)  # it came to an end early, and the script knows nothing of it
     except NobodyReads:

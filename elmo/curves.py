@@ -9,7 +9,6 @@ import numpy as np
 
 from elmo import clock, runlog
 from elmo.files import new_file
-from elmo.text import InputError
 
 NAME = 'curves.png'
 INTERVAL = 30  # seconds between two pictures of a run that is going on
@@ -27,8 +26,8 @@ PANELS = (
     ('tokens/s', '每秒词数', 'from 0', [('train', 'tokens_per_second', '')]),
 )
 LINES = ('-', '--', ':', '-.')
-# What may be raised where matplotlib is not installed, does not fit, or cannot write. A run goes on without pictures.
-FAILURES = (ImportError, InputError, EnvironmentError, RuntimeError, ValueError)
+# A matplotlib that is not installed, does not fit or cannot write may raise anything. A run goes on without pictures.
+FAILURES = Exception
 CHINESE_FONTS = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Source Han Sans SC', 'WenQuanYi Micro Hei',
                  'WenQuanYi Zen Hei', 'SimHei', 'Microsoft YaHei', 'PingFang SC', 'Heiti SC')
 

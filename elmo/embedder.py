@@ -2,6 +2,7 @@
 """ELMo's vectors of sentences, from Python."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import numbers
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import paddle.fluid as fluid
 import bilm
 from elmo import checkpoint, devices
 from elmo.batching import batches_of_pieces, prefetch, put_back
-from elmo.text import BOS, EOS, InputError, Vocabulary, check_path, list_of, read_blocks
+from elmo.text import BOS, EOS, InputError, Vocabulary, check_path, check_positive, list_of, read_blocks
 
 BLOCK = 1 << 15  # characters that are read before they are encoded
 LAYERS = ('average', 'mix', 'top', 'all')
@@ -43,11 +44,15 @@ class Embedder(object):
 
     def __init__(self, path, vocabulary=None, layers='average', mix=None, place=None, batch_tokens=2560,
                  max_length=256):
-        check_path(path, 'Embedder')
+        path = check_path(path, 'Embedder')
         if not isinstance(vocabulary, (Vocabulary, type(None))):
             raise InputError('Embedder wants a Vocabulary, got %s; give Vocabulary(path)' % type(vocabulary).__name__)
         if layers not in LAYERS:
             raise InputError('layers: wants one of %s' % ', '.join(LAYERS))
+        if (layers == 'mix') != (mix is not None):
+            raise InputError("mix belongs to layers='mix', got layers='%s'" % layers)
+        check_positive(batch_tokens, 'batch_tokens')
+        check_positive(max_length, 'max_length')
         self._layers, self._scope = layers, fluid.Scope()
         self._place = place or devices.places()[0]
         self._batch_tokens, self._max_length = batch_tokens, max_length
@@ -55,8 +60,9 @@ class Embedder(object):
         self.vocabulary = vocabulary = vocabulary or checkpoint.vocabulary_of(path)
         self.config = checkpoint.read_config(path, vocabulary)
         number = self.config['num_layers'] + 1
-        if layers == 'mix' and (not mix or len(mix) != number + 1 or min(mix[:-1]) <= 0 or
-                                not all(abs(value) <= np.finfo('float32').max for value in mix)):
+        mix = list_of([1.] * (number + 1) if mix is None else mix, '--mix: a list of numbers', float,
+                      lambda value: isinstance(value, numbers.Real))
+        if len(mix) != number + 1 or min(mix[:-1]) <= 0 or not all(abs(x) <= np.finfo('float32').max for x in mix):
             raise InputError('--mix: wants %d shares above 0, one for each layer from 0 on, and gamma, all finite in '
                              'float32' % number)
         program = fluid.Program()
@@ -66,7 +72,7 @@ class Embedder(object):
                                               layers=layers if layers in ('top', 'all') else 'mix').name
         checkpoint.load_parameters(fluid.Executor(self._place), path, program, self.config, vocabulary, self._scope)
         if layers in ('average', 'mix'):
-            self._set_mix(mix if layers == 'mix' else [1.] * (number + 1))
+            self._set_mix(mix)
         self._executor, self._turn = devices.Executor(program, [self._place]), threading.Lock()
 
     def _set_mix(self, mix):

@@ -51,9 +51,20 @@ def _read(path):
         return handle.read()
 
 
-def _cores():
-    allowed = re.search('Cpus_allowed:\\s*(\\S+)', _read('/proc/self/status'))
-    return bin(int(allowed.group(1).replace(',', ''), 16)).count('1') if allowed else multiprocessing.cpu_count()
+def cores(read=None):
+    """How many CPU cores this process may use: those that it is bound to, or fewer if its container has a quota.
+
+    Args:
+        read: gives the text of a file, empty where there is none.
+    """
+    read = read or _read
+    allowed = re.search('Cpus_allowed:\\s*(\\S+)', read('/proc/self/status'))
+    found = bin(int(allowed.group(1).replace(',', ''), 16)).count('1') if allowed else multiprocessing.cpu_count()
+    quota = read('/sys/fs/cgroup/cpu.max').split()  # microseconds in a period of microseconds; "max" is no quota
+    quota = quota or [read('/sys/fs/cgroup/cpu/cpu.cfs_%s_us' % name).strip() for name in ('quota', 'period')]
+    if all(re.match('[1-9][0-9]*$', number) for number in quota):
+        found = min(found, max(1, int(quota[0]) // int(quota[1])))
+    return found
 
 
 def _keep_memory():
@@ -75,5 +86,5 @@ def set_defaults():
     warnings.filterwarnings('ignore', 'You are using GPU version Paddle', UserWarning)  # on a machine without a GPU
     warnings.filterwarnings('ignore', 'The following exception is not an EOF exception', UserWarning)  # it is told
     _keep_memory()
-    for name, value in defaults(os.environ, _cores(), _read('/proc/cpuinfo')).items():
+    for name, value in defaults(os.environ, cores(), _read('/proc/cpuinfo')).items():
         os.environ.setdefault(str(name), str(value))

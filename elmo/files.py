@@ -64,7 +64,9 @@ def system_errors():
     try:
         yield
     except EnvironmentError as error:
-        raise InputError('%s: %s' % (six.ensure_text(error.filename or 'reading or writing'), error.strerror or error))
+        named = isinstance(error.filename, (bytes, six.text_type))  # it may be None, or a number
+        raise InputError('%s: %s' % (six.ensure_text(error.filename) if named else 'reading or writing',
+                                     error.strerror or error))
 
 
 def _is_stream(path):
@@ -86,6 +88,12 @@ def _fresh(path, make):
 
 def _make_file(path):
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def refuse_to_replace(output, inputs, flag):
+    """InputError, which names the flag that gave it, if an output would take the place of an input."""
+    if os.path.realpath(output) in map(os.path.realpath, inputs):
+        raise InputError('%s %s: is input, and would be replaced; choose another' % (flag, output))
 
 
 def refuse_existing(paths, advice='choose another'):

@@ -14,16 +14,17 @@ damaged. A new release has another digest. These directories can be deleted at a
 """
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import glob
 import os
 import shutil
-import sys
 import tempfile
+import time
 
 from elmo import manifest, packing, rundir, schema
 from elmo.arrays import write_parameter
 from elmo.files import new_directory, read_json, remove_tree
 from elmo.progress import tell_user
-from elmo.text import InputError
+from elmo.text import InputError, check_path
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PARAMETERS, DESCRIPTION = 'parameters.npz.gz', 'model.json'
@@ -37,12 +38,7 @@ SCHEMA = {  # of model.json
 
 def directory():
     """The directory of the packed models: that in ELMO_MODELS, or models/ of the project."""
-    return _text(os.environ.get('ELMO_MODELS') or os.path.join(ROOT, str('models')))
-
-
-def _text(path):
-    """A path as text. In Python 2 those of the environment are bytes."""
-    return path.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(path, bytes) else path
+    return check_path(os.environ.get('ELMO_MODELS') or os.path.join(ROOT, str('models')), 'ELMO_MODELS')
 
 
 def names():
@@ -109,7 +105,8 @@ def read_description(packed):
 
 def _cache():
     """The directory in the user's cache."""
-    return os.path.join(_text(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser(str('~/.cache'))), 'elmo_fluid')
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser(str('~/.cache'))
+    return os.path.join(check_path(home, 'XDG_CACHE_HOME'), 'elmo_fluid')
 
 
 def _first_writable(places):
@@ -127,6 +124,9 @@ def _first_writable(places):
 def _unpack(packed, model, path):
     """Makes the directory `path`. Another process may do so at the same time: the first one wins."""
     manifest.check(packed)
+    for work in glob.glob(os.path.join(os.path.dirname(path), '.making-*')):
+        if time.time() - os.path.getmtime(work) > 24 * 3600:  # of a process that was killed
+            remove_tree(work)
     work = tempfile.mkdtemp(prefix='.making-', dir=os.path.dirname(path))
     try:
         whole = os.path.join(work, 'model')

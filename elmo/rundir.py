@@ -32,10 +32,15 @@ def _not_writable(directory, error, flag):
 
 
 def default(resume):
-    """The first free one of checkpoints, checkpoints.2, checkpoints.3 …; to resume, the one before it."""
+    """The first free one of checkpoints, checkpoints.2, checkpoints.3 …; to resume, the last before it that has a
+    checkpoint, or else the one before it.
+    """
     names = ['checkpoints'] + ['checkpoints.%d' % number for number in range(2, 2 + len(os.listdir('.')))]
     free = [os.path.isdir(name) and bool(set(os.listdir(name)) - {'.lock'}) for name in names].index(False)
-    return names[max(free - 1, 0) if resume else free]
+    if not resume:
+        return names[free]
+    before = names[:free] or names[:1]
+    return ([name for name in before if os.path.exists(os.path.join(name, 'latest'))] or before)[-1]
 
 
 @contextlib.contextmanager

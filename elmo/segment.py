@@ -42,7 +42,10 @@ class Segmenter(object):
             if isinstance(words, Vocabulary):
                 words = sorted(words.half_width, key=words.half_width.get)
             else:
-                words = map(half_width, list_of_texts(words, 'a Vocabulary or a list of words'))
+                words = [half_width(word) for word in list_of_texts(words, 'a Vocabulary or a list of words')]
+                for word in words:
+                    if word.split() != [word]:
+                        raise InputError('"%s" is no word to segment by: it is empty or has white space in it' % word)
             words = list(collections.OrderedDict.fromkeys(words))  # of two words that differ in width, the first
             if not words:
                 raise InputError('there is no word to segment by: give a vocabulary with words')

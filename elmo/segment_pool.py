@@ -6,7 +6,7 @@ import collections
 import multiprocessing
 import signal
 
-from elmo import signals
+from elmo import environment, signals
 from elmo.cli import number
 from elmo.segment import Segmenter
 from elmo.text import InputError
@@ -16,7 +16,7 @@ _segmenter = None  # of this process
 
 def add_flag(parser):
     """The flag --processes, for the argument of this name below."""
-    parser.add_argument('--processes', type=number(int, low=1, high=256), default=multiprocessing.cpu_count(),
+    parser.add_argument('--processes', type=number(int, low=1, high=256), default=environment.cores(),
                         help='processes that segment; the result is the same for any number')
 
 

@@ -32,9 +32,19 @@ def half_width(text):
 
 
 def check_path(path, owner):
-    """InputError unless this, which `owner` wants, is a path."""
+    """The path as text; in Python 2 it may be bytes. InputError unless this, which `owner` wants, is one."""
     if not isinstance(path, (str, TEXT)) and not hasattr(path, '__fspath__'):
         raise InputError('%s wants a path, got %s' % (owner, _kind(path)))
+    try:
+        return path.decode(sys.getfilesystemencoding() or 'utf-8') if isinstance(path, bytes) else path
+    except UnicodeDecodeError:
+        raise InputError('%r: the locale does not know the characters of this path; set LC_ALL=C.UTF-8' % path)
+
+
+def check_positive(value, name):
+    """InputError, which names the value, unless it is a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise InputError('%s: a whole number from 1 is wanted, got %s' % (name, value))
 
 
 def list_of(values, wanted, kind=None, good=None):
@@ -83,6 +93,9 @@ def list_files(pattern):
     try:
         if os.path.isdir(pattern):
             paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if not name.startswith('.')]
+            if len(set(map(os.path.isdir, paths))) == 2:
+                raise InputError('%s: has files and directories; name one of the directories, or give a quoted glob, '
+                                 'which leaves directories out' % pattern)
         else:
             paths = [pattern] if os.path.lexists(pattern) else glob.glob(pattern)
     except UnicodeDecodeError as error:
@@ -193,7 +206,7 @@ class Vocabulary(object):
     """
 
     def __init__(self, path):
-        check_path(path, 'Vocabulary')
+        path = check_path(path, 'Vocabulary')
         self.path, self.words, self._ids = path, [], {}
         for place, text, _ in read_lines(path):
             word = text.rstrip('\r\n')

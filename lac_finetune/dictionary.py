@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import bisect
 import collections
 
-from elmo.text import InputError, half_width, read_lines
+from elmo.text import InputError, check_path, half_width, read_lines
 
 # What is wanted of a part of a text. words: a list of (word, tag), the tag '' if it is the model's. place: file:line.
 _Item = collections.namedtuple('_Item', 'words place')
@@ -26,6 +26,7 @@ class Dictionary(object):
     """
 
     def __init__(self, path):
+        path = check_path(path, 'Dictionary')
         self._items, self._lengths = {}, collections.defaultdict(set)
         for place, line, _ in read_lines(path):
             words = [_split(word, place) for word in line.split()]

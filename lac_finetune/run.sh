@@ -35,6 +35,12 @@ fi
 elmo=$(option elmo_checkpoint "$@")
 elmo=${elmo:-$(option pretrain_elmo_model_path "$@")}
 vocabulary=$(option vocab_path "$@")
+[ "$pretrain" = no ] || [ -z "$elmo" ] || fail "pretrain and --elmo_checkpoint: give one of them"
+case " $* " in
+    *' pretrain '*) fail "pretrain: give it first, before the options" ;;
+    *' --save_dir'* | *' --use_elmo'* | *' --resume'*)
+        fail "--save_dir, --use_elmo and --resume are set here; for one tagger use lac_finetune/train.py" ;;
+esac
 [ -z "$(option init_from "$@")" ] ||
     fail "--init_from: its model has an ELMo or none, so there is no gain to measure; use lac_finetune/train.py"
 released=${ELMO_MODELS:-$root/models}/elmo_zh_small # a path: another thing here may have that name
@@ -71,6 +77,11 @@ if [ -n "$elmo" ]; then
 else
     vocabulary=${vocabulary:-$words}
     echo "with the pretraining this takes about $time on 2 CPU cores"
+    if [ -e "$output/vocabulary.txt" ] && ! cmp -s "$vocabulary" "$output/vocabulary.txt"; then
+        fail "$output has the ELMo of another vocabulary than $vocabulary; remove $output/text, $output/elmo and" \
+            "$output/vocabulary.txt"
+    fi
+    [ ! -e "$vocabulary" ] || cp "$vocabulary" "$output/vocabulary.txt"
     if [ ! -d "$text" ]; then # cut with the vocabulary, as the tagger will see it, not by the gold standard
         cut -f1 "$lac/train.tsv" | tr -d ' ' >"$output/raw.txt"
         run_part "$PYTHON" "$root/data/prepare.py" "$output/raw.txt" --vocab_path "$vocabulary" --dev_every 40 \

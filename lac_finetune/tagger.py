@@ -21,7 +21,7 @@ from elmo.arrays import check_shape
 from elmo.batching import batches_of_pieces, prefetch, put_back
 from elmo.corpus import write_lines
 from elmo.files import new_directory, read_json, write_json
-from elmo.text import TEXT, InputError, Vocabulary, check_path, list_of_texts
+from elmo.text import TEXT, InputError, Vocabulary, check_path, check_positive, list_of_texts
 from lac_finetune import network
 from lac_finetune.dictionary import Dictionary
 from lac_finetune.evaluation import chunks, split_label, stray
@@ -142,14 +142,17 @@ class Tagger(TextTagger):
         dictionary: path of a user's dictionary, see Dictionary; None: there is none.
 
     Raises:
-        InputError: a file is missing, truncated or from another model, there is no such mode, or this is no dictionary.
+        InputError: a file is missing, truncated or from another model, there is no such mode, batch_tokens is not from
+            1, or this is no dictionary.
     """
 
     def __init__(self, model_dir, mode='lac', place=None, batch_tokens=None, dictionary=None):
-        check_path(model_dir, 'Tagger')
+        model_dir = check_path(model_dir, 'Tagger')
         self.mode = check_mode(mode)
         super(Tagger, self).__init__(*load_parts(find(model_dir), place or devices.places()[0]))
-        self.decoder.batch_tokens = batch_tokens or self.decoder.batch_tokens
+        if batch_tokens is not None:
+            check_positive(batch_tokens, 'batch_tokens')
+            self.decoder.batch_tokens = batch_tokens
         if dictionary:
             self.load_customization(dictionary)
 

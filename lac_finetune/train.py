@@ -103,6 +103,8 @@ def parse_args(argv=None):
 def _checked(args, parser):
     """The flags, with the defaults of NETWORK. Without --init_from none of them is None."""
     given = ['--' + name for name in ['elmo_checkpoint'] + sorted(NETWORK) if getattr(args, name) not in (None, '')]
+    if args.use_elmo is False and args.elmo_layers:
+        parser.error('--elmo_layers has no effect with --use_elmo False; leave it out')
     if args.init_from and given:
         parser.error('--init_from takes sizes and ELMo from its model; leave out %s' % ', '.join(given))
     if not args.init_from:
@@ -195,8 +197,16 @@ class Job(object):
         tags = args.tag_path and read_tags(args.tag_path)
         sentences, self.dev, self.test = [read_gold(path) for path in (args.train_path, args.dev_path, args.test_path)]
         self.train = choose(sentences, args.max_sentences, args.random_seed)
-        if tags:
-            check_tags(self.train, tags, args.tag_path)
+        for part in (self.train, self.dev, self.test) if tags else ():
+            check_tags(part, tags, args.tag_path)
+        known = {tag for sentence in sentences for tag in sentence.tags}
+        for path, part in ((args.dev_path, self.dev), (args.test_path, self.test)):
+            found = {tag for sentence in part for tag in sentence.tags}
+            if not found & known:
+                raise InputError('%s: has none of the tags of the training text; give text with these tags' % path)
+            if found - known:
+                print('%s: has tags that the training text lacks, so they count as errors: %s'
+                      % (path, ' '.join(sorted(found - known))))
         self.sizes = self._sizes(config if self.elmo else None)
         self.directory = args.save_dir.rstrip(os.sep)
         self.checkpoints = checkpoints_of(args.save_dir)

@@ -24,7 +24,6 @@ import numpy as np
 from project import ROOT, cli
 from elmo import segment_pool
 from elmo.corpus import RESERVED, Shards, new_output, split_sentences, write_lines
-from elmo.files import system_errors
 from elmo.progress import Progress
 from elmo.segment import Segmenter
 from elmo.text import InputError, Vocabulary, decode_line
@@ -167,7 +166,7 @@ def main():
     args = parser.parse_args()
     args.output = os.path.abspath(args.output)
     parent, name = os.path.split(args.output)
-    with system_errors(), new_output(parent, [name]) as work:
+    with new_output(parent, [name]) as work:
         directory = os.path.join(work, name)
         os.mkdir(directory)
         build(args.archive, args.pku, directory, args.processes)

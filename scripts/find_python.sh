@@ -322,9 +322,9 @@ VENV=${VENV:-$root/.venv}
 VENV=${VENV%/}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 making=$VENV.making
-case " $* " in
-    *' --use_gpu True '* | *' --use_gpu=True '*) demanded=yes ;;
-    *' --use_gpu False '* | *' --use_gpu=False '*) demanded=never ;;
+case " $(printf '%s ' "$@" | tr A-Z a-z)" in # the words that train.py takes for true and false
+    *' --use_gpu'[\ =]'true '* | *' --use_gpu'[\ =]'yes '* | *' --use_gpu'[\ =]'1 '*) demanded=yes ;;
+    *' --use_gpu'[\ =]'false '* | *' --use_gpu'[\ =]'no '* | *' --use_gpu'[\ =]'0 '*) demanded=never ;;
     *) demanded=no ;;
 esac
 

@@ -279,6 +279,10 @@ def test_what_a_tagger_refuses(tmpdir, models):
     for directory in (3, None):
         with pytest.raises(InputError):
             Tagger(directory)
+    with pytest.raises(InputError, match='batch_tokens: a whole number from 1 is wanted, got -5'):
+        Tagger(models[0], place=CPU, batch_tokens=-5)
+    with pytest.raises(InputError, match='a path'):
+        Tagger(models[0], place=CPU, dictionary=3)
 
 
 def test_python_and_the_command_say_the_same(tmpdir, models):
@@ -295,6 +299,9 @@ def test_python_and_the_command_say_the_same(tmpdir, models):
 
 
 def test_what_a_segmenter_refuses():
+    for words in (['我 们'], ['我', '']):
+        with pytest.raises(InputError, match='is no word to segment by'):
+            Segmenter(words)
     for words in ('vocabulary.txt', [3], 3, ['我', None]):
         with pytest.raises(InputError) as error:
             Segmenter(words)

@@ -2,6 +2,8 @@
 """Bad input and use: one line on stderr says what, where and what to do. The exit code is 2. Nothing is written."""
 from __future__ import absolute_import, division, print_function, unicode_literals
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -15,6 +17,7 @@ from project import ROOT
 from helpers import refused, refused_training, run_command, write_lines
 from args import parse_args
 from elmo import checkpoint, cli
+from elmo.text import list_files
 from reader import BucketedReader
 from tools import evaluate
 import train
@@ -149,6 +152,16 @@ def test_checkpoints_that_do_not_fit(corpus, capsys, trained):
     assert 'lstmp_0.w_0 is missing' in line(load_pretraining_params=trained)
 
 
+def test_an_error_of_the_system_is_one_line(tmpdir, capsys, monkeypatch):
+    """As of a directory that another user owns, which root can read."""
+    def refuse(path):
+        raise OSError(errno.EACCES, 'Permission denied', path)
+
+    monkeypatch.setattr(os, 'listdir', refuse)
+    line = refused(capsys, lambda: list_files(str(tmpdir)))
+    assert line.endswith('error: %s: Permission denied' % tmpdir)
+
+
 def test_evaluate(corpus, capsys, monkeypatch, trained):
     def line(**flags):
         values = dict(checkpoint=trained, test_path=corpus.test_path, vocab_path=corpus.vocab_path, use_gpu='False')
@@ -163,6 +176,10 @@ def test_evaluate(corpus, capsys, monkeypatch, trained):
     assert 'batch_tokens' in line(batch_tokens='0')
     unwritable = os.path.join(corpus.test_path, 'table.tsv')
     assert unwritable in line(per_sentence=unwritable)
+    before = io.open(corpus.test_path, 'rb').read()
+    for path in (corpus.test_path, corpus.vocab_path):
+        assert '--per_sentence %s: is input' % path in line(per_sentence=path)
+    assert io.open(corpus.test_path, 'rb').read() == before
     os.remove(os.path.join(trained, 'softmax_weight'))
     assert 'softmax_weight is missing' in line()
     os.remove(os.path.join(trained, 'softmax_bias'))

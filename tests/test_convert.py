@@ -128,6 +128,25 @@ def test_another_vocabulary(trained, monkeypatch, rows):
                                     for path, vocabulary in ((ours, old), (back, new))])
 
 
+def test_the_rows_of_the_sentence_ends_are_those_of_the_vocabulary(trained, capsys, monkeypatch):
+    ours, directory, back = paths(trained)
+    convert.to_bilm(ours, directory)
+    convert.from_bilm(directory, back, bos_id=1, eos_id=0)
+    with pytest.raises(InputError, match='another vocabulary than .*: bos_id is 1 there, 0 here'):
+        Embedder(back, Vocabulary(trained.vocab_path))
+    monkeypatch.setattr('sys.argv', ['convert.py', 'from_bilm', directory, back + '2', '--eos_id', '0'])
+    assert '--bos_id and --eos_id are both 0' in refused(capsys, convert.main)
+
+
+@pytest.mark.parametrize('command, target, file', [('to_bilm', 'tf', 'weights.hdf5'), ('to_bilm', 'tf', 'options.json'),
+                                                   ('to_npz', 'all.npz', '')])
+def test_what_is_there_is_not_replaced(trained, capsys, monkeypatch, command, target, file):
+    path = trained.directory.join(target, file)
+    path.write('mine', ensure=True)
+    monkeypatch.setattr('sys.argv', ['convert.py', command, paths(trained)[0], str(trained.directory.join(target))])
+    assert '%s: is there already' % path in refused(capsys, convert.main) and path.read() == 'mine'
+
+
 def test_a_vocabulary_of_another_checkpoint(trained, capsys, monkeypatch):
     ours, _, back = paths(trained)
     new = write_lines(trained.directory.join('new.txt'), ['<S>', '</S>', '<UNK>'])

@@ -44,6 +44,24 @@ def embedder(corpus, *args, **kwargs):
     return Embedder(str(corpus.directory.join('checkpoints')), Vocabulary(corpus.vocab_path), *args, **kwargs)
 
 
+@pytest.mark.parametrize('options, message', [
+    ({'mix': [.1, .1, .8, 5.]}, "mix belongs to layers='mix', got layers='average'"),
+    ({'layers': 'mix'}, "mix belongs to layers='mix'"),
+    ({'layers': 'mix', 'mix': ['a'] * 4}, 'a list of numbers is wanted'),
+    ({'layers': 'mix', 'mix': .5}, 'a list of numbers is wanted'),
+    ({'batch_tokens': 0}, 'batch_tokens: a whole number from 1 is wanted, got 0'),
+    ({'max_length': -1}, 'max_length: a whole number from 1 is wanted, got -1'),
+    ({'max_length': 2.5}, 'max_length: a whole number from 1 is wanted, got 2.5')])
+def test_what_an_embedder_refuses(trained, options, message):
+    with pytest.raises(InputError, match=message):
+        embedder(trained, **options)
+
+
+def test_a_mix_may_be_an_array(trained):
+    np.testing.assert_array_equal(*[embedder(trained, 'mix', mix)([['我']])[0]
+                                    for mix in ([.5, .25, .25, 2.], np.array([.5, .25, .25, 2.]))])
+
+
 @pytest.mark.parametrize('layers, mix', [('all', None), ('top', None), ('average', None),
                                          ('mix', [0.5, 0.3, 0.2, 1.5])])
 def test_vectors_equal_numpy(trained, layers, mix):

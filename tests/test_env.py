@@ -445,7 +445,8 @@ def test_the_gpu_is_used_where_smi_and_fluid_know_it(machine, cuda, smi, device)
     assert ('4096' in machine.arguments) == (device == 'gpu')
 
 
-@pytest.mark.parametrize('flags', [['--use_gpu', 'False'], ['--use_gpu=False']])
+@pytest.mark.parametrize('flags', [['--use_gpu', 'False'], ['--use_gpu=False'], ['--use_gpu', 'false'],
+                                   ['--use_gpu=NO'], ['--use_gpu', '0']])
 def test_no_gpu_where_it_is_not_wanted(machine, smi, flags):
     machine.python('python3.8', '3.8')
     smi('8.0')

@@ -21,6 +21,16 @@ def test_threads(cpu_num, omp, wanted):
     assert environment.defaults(environ, 8, '')['MKL_NUM_THREADS'] == wanted
 
 
+@pytest.mark.parametrize('files, wanted', [
+    ({}, 4), ({'/sys/fs/cgroup/cpu.max': 'max 100000'}, 4), ({'/sys/fs/cgroup/cpu.max': '200000 100000'}, 2),
+    ({'/sys/fs/cgroup/cpu.max': '50000 100000'}, 1), ({'/sys/fs/cgroup/cpu.max': '900000 100000'}, 4),
+    ({'/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1', '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000'}, 4),
+    ({'/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '300000', '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000'}, 3)])
+def test_cores_of_a_container(files, wanted):
+    files = dict({'/proc/self/status': 'Name: x\nCpus_allowed:\tf\nCpus_allowed_list: 0-3'}, **files)
+    assert environment.cores(lambda path: files.get(path, '')) == wanted
+
+
 @pytest.mark.parametrize('cpu, wanted', [
     ('vendor_id : AuthenticAMD\nflags : fma avx2', '5'), ('vendor_id : AuthenticAMD\nflags : avx2 avx512vl', '7'),
     ('vendor_id : GenuineIntel\nflags : avx2 avx512vl', None), ('', None)])

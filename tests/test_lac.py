@@ -335,9 +335,25 @@ def test_bad_training_data(task, capsys):
     tags = write_lines(task.join('tags.txt'), ['r', 'u', 'n', 'v'])
     assert TAGGED + '/train.tsv:1: unknown tag t' in line(tag_path=tags)
     assert 'nowhere.txt: cannot be read' in line(tag_path='nowhere.txt')
+    other = write_lines(task.join('other.tsv'), ['我\tZZZ', '你\tYYY'])
+    for part in ('dev', 'test'):
+        assert '%s: has none of the tags of the training' % other in line(**{part + '_path': other})
+    assert 'other.tsv:1: unknown tag ZZZ' in line(
+        dev_path=other, tag_path=os.path.join(ROOT, 'lac_finetune', 'conf', 'pku_tags.txt'))
     with io.open(bad, 'wb') as output:
         output.write('我\tr\n'.encode('gb18030'))
     assert bad + ':1: not UTF-8' in line(train_path=bad)
+
+
+def test_elmo_layers_without_elmo(task, capsys):
+    line = refused(capsys, lambda: run(task, use_elmo=False, elmo_layers='0'))
+    assert '--elmo_layers has no effect with --use_elmo False' in line
+
+
+def test_tags_that_training_lacks_are_named(task, capsys):
+    path = write_lines(task.join('dev.tsv'), ['我 爱 你\tr zz r'])
+    run(task, dev_path=path, max_epoch=1)
+    assert '%s: has tags that the training text lacks, so they count as errors: zz\n' % path in capsys.readouterr().out
 
 
 def test_stray_gold_labels_are_reported(task, capsys):

@@ -150,8 +150,24 @@ def test_the_example_takes_the_released_elmo(machine, args, is_there, elmo, voca
 
 
 def test_the_example_compares_no_models_that_start_from_one(machine):
+    for args, message in ((['pretrain', '--elmo_checkpoint', 'mine'], 'give one of them'),
+                          (['--max_epoch', '2', 'pretrain'], 'give it first'),
+                          (['--save_dir', 'mine'], 'use lac_finetune/train.py'),
+                          (['--use_elmo=False'], 'use lac_finetune/train.py')):
+        code, lines, errors = machine.run('lac_finetune/run.sh', *args)
+        assert code == 2 and message in errors and not lines
     code, lines, errors = machine.run('lac_finetune/run.sh', '--init_from', 'lac_pku')
     assert (code, lines, errors.count('\n')) == (2, [], 1) and errors.startswith('run.sh: error: --init_from')
+
+
+def test_the_example_pretrains_with_one_vocabulary(machine):
+    """The text was cut with it."""
+    for name in ('one.txt', 'other.txt'):
+        machine.root.join(name).write(name)
+    assert machine.run('lac_finetune/run.sh', '--vocab_path', str(machine.root.join('one.txt')))[0] == 0
+    code, lines, errors = machine.run('lac_finetune/run.sh', '--vocab_path', str(machine.root.join('other.txt')))
+    assert code == 2 and not programs(lines) and 'the ELMo of another vocabulary than' in errors
+    assert machine.run('lac_finetune/run.sh', '--vocab_path', str(machine.root.join('one.txt')))[0] == 0
 
 
 def test_the_help_of_the_example_needs_nothing():

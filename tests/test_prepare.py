@@ -300,7 +300,8 @@ def test_reserved_words_of_raw_text_are_characters(tmpdir):
     ['--dev_every', '1'], ['--dev_every', 'x'], ['--shard_sentences', '0'], ['--min_count', '0'], ['--max_size', '3'],
     ['--processes', '0'], ['--document', 'page'], ['--vocab_name', 'a/b'], ['--vocab_name', 'train'], ['--unknown'],
     ['--vocab_path', 'v', '--extend', 'w'], ['--vocab_path', 'v', '--min_count', '2'],
-    ['--vocab_path', 'v', '--vocab_name', 'w'], ['--segment']])
+    ['--vocab_path', 'v', '--vocab_name', 'w'], ['--segment'], ['--vocab_path', 'v', '--characters'],
+    ['--vocab_path', 'v', '--segmented']])
 def test_flags(tmpdir, flag, capsys):
     with pytest.raises(SystemExit) as stop:
         prepare.parse_args(['-', '--output', str(tmpdir.join('out'))] + flag)

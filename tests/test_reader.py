@@ -97,10 +97,12 @@ def test_vocabulary_rejects(tmpdir, lines, message):
 def test_list_files(tmpdir):
     for name in ('b.txt', 'a.txt', '.hidden'):
         write_lines(tmpdir.join(name), ['x'])
-    tmpdir.mkdir('sub')
     expected = [str(tmpdir.join(name)) for name in ('a.txt', 'b.txt')]
     assert list_files(str(tmpdir)) == expected
-    assert list_files(str(tmpdir.join('*.txt'))) == expected
+    tmpdir.mkdir('sub')
+    with pytest.raises(InputError, match='has files and directories'):
+        list_files(str(tmpdir))
+    assert list_files(str(tmpdir.join('*'))) == list_files(str(tmpdir.join('*.txt'))) == expected
     assert list_files(expected[0]) == expected[:1]
     with pytest.raises(InputError):
         list_files(str(tmpdir.join('none*')))

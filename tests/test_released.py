@@ -169,6 +169,15 @@ def test_what_is_damaged_is_unpacked_again(models, capsys, name, damage):
     assert released.find_model('elmo_tiny') == path and not capsys.readouterr().err
 
 
+def test_what_a_killed_process_left_goes_in_a_day(models):
+    models.pack_elmo()
+    place = models.directory.mkdir('.unpacked')
+    old, new = place.mkdir('.making-old'), place.mkdir('.making-new')
+    os.utime(str(old), (1e9, 1e9))
+    released.find_model('elmo_tiny', released.ELMO)
+    assert not old.check() and new.check()
+
+
 def test_two_processes_unpack_at_once(models, monkeypatch):
     """The other one is through just before this one takes the name: its directory stays, as it may be in use."""
     models.pack_elmo()

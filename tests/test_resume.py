@@ -101,7 +101,16 @@ def test_resume_finds_the_last_default_directory(corpus, monkeypatch):
     for flags in ({}, {}, {'resume': True, 'max_steps': 2}):
         run(corpus, save_dir='', **dict({'max_steps': 1}, **flags))
     assert [steps(name) for name in ('checkpoints', 'checkpoints.2')] == [['000001'], ['000001', '000002']]
-    assert not os.path.exists('checkpoints.3')
+    os.mkdir('checkpoints.3')
+    with io.open(os.path.join('checkpoints.3', 'log.jsonl'), 'w'):
+        pass  # a run that was killed before it saved anything
+    run(corpus, save_dir='', resume=True, max_steps=3)
+    assert steps('checkpoints.2')[-1] == '000003' and os.listdir('checkpoints.3') == ['log.jsonl']
+
+
+def test_resume_says_that_it_starts_anew(corpus, capsys):
+    run(corpus, resume=True, max_steps=1)
+    assert '--resume: no checkpoint in %s yet' % corpus.directory.join('checkpoints') in capsys.readouterr().out
 
 
 def test_changed_flags_that_break_the_continuation_are_all_named(corpus):

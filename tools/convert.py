@@ -139,6 +139,8 @@ def check_weights(source, config, path):
 
 def from_bilm(directory, path, bos_id, eos_id):
     """Makes a checkpoint from weights.hdf5 and options.json; bos_id and eos_id are the rows of <S> and </S>."""
+    if bos_id == eos_id:
+        raise InputError('--bos_id and --eos_id are both %d; give the lines of <S> and </S>' % bos_id)
     weights, config = os.path.join(directory, 'weights.hdf5'), read_options(directory)
     with new_directory(path) as temporary:
         child.call(lambda: fill_from_bilm(directory, weights, dict(config, bos_id=bos_id, eos_id=eos_id), temporary),
@@ -250,8 +252,8 @@ def parse_args():
 def main():
     args = parse_args()
     args.target = args.target.rstrip(os.sep)
-    if args.command in ('from_bilm', 'to_vocabulary'):
-        refuse_existing([args.target])
+    refuse_existing([os.path.join(args.target, name) for name in ('weights.hdf5', 'options.json')]
+                    if args.command == 'to_bilm' else [args.target])
     if args.command == 'to_bilm':
         to_bilm(args.source, args.target)
     elif args.command == 'from_bilm':

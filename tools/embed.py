@@ -16,10 +16,10 @@ import os
 from project import cli
 from elmo import arrays, clock, devices, flags
 from elmo.embedder import BLOCK, LAYERS, Embedder, read_segmented
-from elmo.files import new_file, replacing
+from elmo.files import new_file, refuse_to_replace, replacing
 from elmo.progress import Progress
 from elmo.segment import Segmenter
-from elmo.text import InputError, list_inputs, read_blocks
+from elmo.text import list_inputs, read_blocks
 
 WRITERS = {'.npz': arrays.npz, '.h5': arrays.hdf5_of_vectors, '.hdf5': arrays.hdf5_of_vectors}
 
@@ -56,8 +56,8 @@ def parse_args():
 def main():
     args = parse_args()
     paths = list_inputs(args.input)
-    if args.tokens and os.path.realpath(args.tokens) in map(os.path.realpath, paths):
-        raise InputError('--tokens %s: is input, and would be replaced; choose another' % args.tokens)
+    if args.tokens:
+        refuse_to_replace(args.tokens, paths, '--tokens')
     embedder = Embedder(args.checkpoint, flags.vocabulary(args), args.layers, args.mix,
                         devices.places(args.use_gpu)[0], args.batch_tokens, args.max_sentence_length)
     cut = Segmenter(embedder.vocabulary).cut if args.raw else lambda text: text.split()

@@ -7,7 +7,7 @@ import paddle.fluid as fluid
 
 from elmo import checkpoint, devices, flags
 from elmo.evaluator import Evaluator
-from elmo.files import replacing
+from elmo.files import refuse_to_replace, replacing
 from elmo.text import list_files
 from reader import BucketedReader
 
@@ -30,10 +30,12 @@ def parse_args():
 def main():
     args = parse_args()
     places = devices.places_of_one_process(args.use_gpu)
-    path = checkpoint.find(args.checkpoint)
+    paths, path = list_files(args.test_path), checkpoint.find(args.checkpoint)
+    if args.per_sentence:
+        refuse_to_replace(args.per_sentence, paths + [args.vocab_path], '--per_sentence')
     vocabulary = checkpoint.vocabulary_of(path, args.vocab_path)
     config = checkpoint.read_config(path, vocabulary)
-    reader = BucketedReader(list_files(args.test_path), vocabulary, args.batch_tokens * len(places), len(places),
+    reader = BucketedReader(paths, vocabulary, args.batch_tokens * len(places), len(places),
                             max_length=args.max_sentence_length, shuffle=False)
     evaluator = Evaluator(config, reader, places)
     checkpoint.load_language_model(fluid.Executor(places[0]), path, evaluator.program, config, vocabulary)
