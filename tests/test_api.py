@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function, unicode_litera
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import threading
 import numpy as np
 import paddle.fluid as fluid
 import pytest
+import six
 
 from project import ROOT
 from helpers import make_checkpoint, run_command, write_lines
@@ -186,6 +188,19 @@ def test_reserved_tokens_in_raw_text_are_text(vocabulary):
     words = Segmenter(vocabulary).cut('我<S>的</S><UNK>＜S＞')
     assert ''.join(words) == '我<S>的</S><UNK>＜S＞'
     assert not {'<S>', '</S>', '<UNK>', '＜S＞'} & set(words) and not {0, 1} & set(vocabulary.ids(words))
+
+
+def test_a_path_may_be_a_plain_string(tmpdir, vocabulary):
+    """In Python 2 that is bytes."""
+    make_checkpoint(tmpdir.join('elmo'), vocabulary)
+    directory = os.path.join(six.text_type(tmpdir), '模型')
+    os.rename(str(tmpdir.join('elmo')), directory)
+    shutil.copy(vocabulary.path, os.path.join(directory, 'vocabulary.txt'))
+    plain = six.ensure_str(directory)
+    assert bilm.read_config(plain) == bilm.read_config(directory)
+    bilm.check_files(plain, bilm.read_config(plain))
+    assert Vocabulary(os.path.join(plain, str('vocabulary.txt'))).words == vocabulary.words
+    np.testing.assert_array_equal(*[Embedder(path, vocabulary, place=CPU)([['我']])[0] for path in (plain, directory)])
 
 
 def test_words_to_ids_and_back(vocabulary):
