@@ -126,6 +126,16 @@ def read_gold(path):
     return sentences
 
 
+def compare_tags(path, sentences, train):
+    """Prints the tags of the sentences of a file that the training sentences lack; InputError if they lack all."""
+    found, known = [{tag for sentence in part for tag in sentence.tags} for part in (sentences, train)]
+    if not found & known:
+        raise InputError('%s: has none of the tags of the training text; give text with these tags' % path)
+    if found - known:
+        print('%s: has tags that the training text lacks, so they count as errors: %s'
+              % (path, ' '.join(sorted(found - known))))
+
+
 def choose(sentences, number, random_seed):
     """`number` of the sentences, drawn at random; all if the number is 0."""
     order = np.random.RandomState(random_seed).permutation(len(sentences))
@@ -199,14 +209,8 @@ class Job(object):
         self.train = choose(sentences, args.max_sentences, args.random_seed)
         for part in (self.train, self.dev, self.test) if tags else ():
             check_tags(part, tags, args.tag_path)
-        known = {tag for sentence in sentences for tag in sentence.tags}
         for path, part in ((args.dev_path, self.dev), (args.test_path, self.test)):
-            found = {tag for sentence in part for tag in sentence.tags}
-            if not found & known:
-                raise InputError('%s: has none of the tags of the training text; give text with these tags' % path)
-            if found - known:
-                print('%s: has tags that the training text lacks, so they count as errors: %s'
-                      % (path, ' '.join(sorted(found - known))))
+            compare_tags(path, part, sentences)
         self.sizes = self._sizes(config if self.elmo else None)
         self.directory = args.save_dir.rstrip(os.sep)
         self.checkpoints = checkpoints_of(args.save_dir)
