@@ -343,7 +343,7 @@ def test_the_documented_predicate_loads_parameters_only(published, page):
     directory, saved = published
     with io.open(os.path.join(ROOT, page), encoding='utf-8') as handle:
         code, = re.findall('(?ms)^def if_exist.*?^$', handle.read())
-    names = {'os': os, 'fluid': fluid, 'checkpoint': directory}
+    names = {'os': os, 'fluid': fluid, 'elmo_dir': directory}
     exec(code.encode('utf-8'), names)
     with fluid.scope_guard(fluid.Scope()):
         main, startup = fluid.Program(), fluid.Program()

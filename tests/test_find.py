@@ -59,15 +59,16 @@ def test_without_a_whole_best_the_newest_is_taken(saved, capsys, best, why):
 
 def test_every_command_that_reads_takes_the_best(saved, corpus, capsys, monkeypatch):
     best, values = str(saved.join('000002')), parameters(str(saved.join('000002')))
-    for path in (str(saved), str(saved.join('best'))):
+    for number, path in enumerate((str(saved), str(saved.join('best')))):
+        output = str(corpus.directory.join('%d.npz' % number))
         capsys.readouterr()
         common = ['--vocab_path', corpus.vocab_path, '--use_gpu', 'False']
         monkeypatch.setattr('sys.argv', ['evaluate.py', '--checkpoint', path, '--test_path', corpus.test_path] + common)
         evaluate.main()
         assert capsys.readouterr().out.splitlines()[0] == best
-        monkeypatch.setattr('sys.argv', ['convert.py', 'to_npz', path, str(corpus.directory.join('all.npz'))])
+        monkeypatch.setattr('sys.argv', ['convert.py', 'to_npz', path, output])
         convert.main()
-        with np.load(str(corpus.directory.join('all.npz'))) as written:
+        with np.load(output) as written:
             assert same(values, written)
         one, other = [Embedder(name, Vocabulary(corpus.vocab_path))([['词1', '词2']])[0] for name in (path, best)]
         assert (one == other).all()

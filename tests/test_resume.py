@@ -444,7 +444,7 @@ def test_2000_steps_take_no_more_memory_files_or_threads_than_500(corpus, monkey
 
 
 def test_only_what_has_our_manifest_is_a_checkpoint(corpus, capsys):
-    """Retention leaves other directories and files alone, whatever their names, and --resume passes over them."""
+    """Retention leaves other directories and files alone, whatever their names, and --resume does not take them."""
     directory = corpus.directory.join('checkpoints')
     kept = directory.mkdir().join('20261124').mkdir().join('backup.txt')
     kept.write('mine')
@@ -453,7 +453,7 @@ def test_only_what_has_our_manifest_is_a_checkpoint(corpus, capsys):
     run(corpus, max_steps=3, **flags)
     run(corpus, max_steps=5, resume=True, **flags)
     assert kept.read() == 'mine' and directory.join('20261125').read() == 'a file'
-    assert '20261124: has no whole manifest.json' in capsys.readouterr().out
+    assert 'loaded %s' % directory.join('000003') in capsys.readouterr().out
     assert checkpoint.steps(str(directory)) == [5]
 
 
