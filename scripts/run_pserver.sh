@@ -31,10 +31,13 @@ train() {
         --vocab_path "$root/data/vocabulary_min5k.txt" --update_method pserver --use_gpu False $sizes "$@"
 }
 
-trainers=
 # Each trainer finishes its step, and the first one saves. SIGUSR1, as the terminal may send its signal to all of them,
 # and the same one twice ends a training at once.
-trap 'kill -s USR1 $trainers 2>/dev/null || true' HUP INT TERM
+# shellcheck disable=SC2086 # $trainers is several words
+tell_trainers() { kill -s USR1 $trainers 2>/dev/null || true; }
+trainers=
+stopped=
+trap 'stopped=yes' HUP INT TERM
 for endpoint in $(echo "$PADDLE_PSERVERS_IP_PORT_LIST" | tr , ' '); do
     (TRAINING_ROLE=PSERVER PADDLE_CURRENT_ENDPOINT=$endpoint && export TRAINING_ROLE PADDLE_CURRENT_ENDPOINT &&
         train "$@") &
@@ -44,6 +47,8 @@ for number in $(seq 0 $((PADDLE_TRAINERS_NUM - 1))); do
     trainers="$trainers $!"
     first=${first:-$!}
 done
+trap tell_trainers HUP INT TERM
+[ -z "$stopped" ] || tell_trainers # it came before all of them were known
 code=0
 wait "$first" || code=$?
 while kill -0 "$first" 2>/dev/null; do # a signal has ended the command wait, not the trainer

@@ -94,21 +94,36 @@ def test_who_the_processes_of_the_script_are(tmpdir, servers, trainers, port):
     assert (code, sorted(lines)) == (0, ['%s %d %s' % (who, trainers, ','.join(endpoints)) for who in expected]), errors
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_script_passes_a_signal_on_as_its_own(tmpdir, number):
-    """A terminal or a scheduler sends it to all processes; the same one twice would end a trainer at once."""
+def start_pserver(tmpdir, **environ):
+    """Starts run_pserver.sh, whose trainers tell which signal they get. They end by themselves with exit code 3."""
     python = tmpdir.join('python')
     python.write('#!/bin/sh\ncase "$*" in *cuda=*) echo cuda=False; exit ;; esac\n'
                  '[ "$TRAINING_ROLE" = TRAINER ] || exit 0\n'
                  'trap "echo told USR1; exit 0" USR1\ntrap "echo told another; exit 1" TERM INT HUP\n'
                  'echo ready\nfor _ in $(seq 600); do sleep 0.1; done\nexit 3\n')
     python.chmod(0o755)
-    script = subprocess.Popen(['sh', os.path.join(ROOT, 'scripts', 'run_pserver.sh')], stdout=subprocess.PIPE,
-                              env=dict(os.environ, PYTHON=str(python)), preexec_fn=lambda: [
-                                  signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)])
+    return subprocess.Popen(['sh', os.path.join(ROOT, 'scripts', 'run_pserver.sh')], stdout=subprocess.PIPE,
+                            env=dict(os.environ, PYTHON=str(python), **environ), preexec_fn=lambda: [
+                                signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)])
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_script_passes_a_signal_on_as_its_own(tmpdir, number):
+    """A terminal or a scheduler sends it to all processes; the same one twice would end a trainer at once."""
+    script = start_pserver(tmpdir)
     assert [script.stdout.readline() for _ in range(2)] == [b'ready\n'] * 2
     script.send_signal(number)
     assert script.communicate()[0] == b'told USR1\n' * 2 and script.returncode == 0
+
+
+def test_a_signal_before_the_trainers_are_known_is_not_lost(tmpdir):
+    """It ends a trainer that is not ready yet."""
+    seq = tmpdir.mkdir('bin').join('seq')  # the numbers of the trainers come from it
+    seq.write('#!/bin/sh\n[ "$1" != 0 ] || kill -s TERM "$PPID"\nPATH=${PATH#*:}\nexec seq "$@"\n')
+    seq.chmod(0o755)
+    script = start_pserver(tmpdir, PATH=str(seq.dirname + ':' + os.environ['PATH']))
+    told = set(script.communicate()[0].split(b'\n'))
+    assert told <= {b'', b'ready', b'told USR1'} and script.returncode in (0, 128 + signal.SIGUSR1)
 
 
 @pytest.mark.parametrize('name', ['SERVERS', 'TRAINERS', 'PORT'])
