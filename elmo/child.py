@@ -9,7 +9,7 @@ import traceback
 
 import six
 
-from elmo.files import system_errors
+from elmo.files import of_system
 from elmo.text import InputError
 
 
@@ -48,11 +48,11 @@ def _run(function, sending):
     """What the child does. It never returns, as what stands above it is the parent's."""
     code = 1
     try:
-        with system_errors():
-            function()
+        function()
         code = 0
-    except InputError as error:
-        os.write(sending, six.text_type(error).encode('utf-8'))
+    except (InputError, EnvironmentError) as error:
+        said = error if isinstance(error, InputError) else of_system(error)
+        os.write(sending, six.text_type(said).encode('utf-8'))
     except Exception:
         traceback.print_exc()
     finally:

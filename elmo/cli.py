@@ -20,7 +20,7 @@ import traceback
 import six
 
 from elmo import memory, signals
-from elmo.files import system_errors
+from elmo.files import of_system
 from elmo.text import InputError, NobodyReads
 
 
@@ -197,14 +197,16 @@ def run(main, trains=False):
     for number in signals.unless_nohup((signal.SIGTERM, signal.SIGHUP, signals.OF_SCRIPT)):
         signal.signal(number, _end_by_signal)
     try:
-        with system_errors():
-            main()
+        main()
         if IN_SCRIPT and signals.Stop.number not in (None, signals.OF_SCRIPT):
             sys.exit(128 + signals.Stop.number)  # it came to an end early, and the script knows nothing of it
     except NobodyReads:
         sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
         fail(error)
+    except EnvironmentError as error:
+        refuse_want_of_memory(error)
+        fail(of_system(error))
     except KeyboardInterrupt:
         sys.stderr.write(str('interrupted\n'))
         sys.exit(130)

@@ -58,15 +58,11 @@ def _errors_of_others(path):
         raise
 
 
-@contextlib.contextmanager
-def system_errors():
-    """For a whole program: turns an error of the system, as of a full disk, into an InputError that names the file."""
-    try:
-        yield
-    except EnvironmentError as error:
-        named = isinstance(error.filename, (bytes, six.text_type))  # it may be None, or a number
-        raise InputError('%s: %s' % (six.ensure_text(error.filename) if named else 'reading or writing',
-                                     error.strerror or error))
+def of_system(error):
+    """The InputError, which names the file, for an EnvironmentError that nobody expects, as of a full disk."""
+    named = isinstance(error.filename, (bytes, six.text_type))  # it may be None, or a number
+    return InputError('%s: %s' % (six.ensure_text(error.filename) if named else 'reading or writing',
+                                  error.strerror or error))
 
 
 def _is_stream(path):

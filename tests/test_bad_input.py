@@ -162,6 +162,13 @@ def test_an_error_of_the_system_is_one_line(tmpdir, capsys, monkeypatch):
     assert line.endswith('error: %s: Permission denied' % tmpdir)
 
 
+def test_a_system_that_has_no_memory_is_one_line(capsys):
+    def refuse():
+        raise OSError(errno.ENOMEM, 'Cannot allocate memory')  # as os.fork does
+
+    assert 'error: not enough memory (' in refused(capsys, refuse)
+
+
 def test_evaluate(corpus, capsys, monkeypatch, trained):
     def line(**flags):
         values = dict(checkpoint=trained, test_path=corpus.test_path, vocab_path=corpus.vocab_path, use_gpu='False')
