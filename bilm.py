@@ -779,10 +779,10 @@ def init_pretraining_params(exe, dirname, main_program, config=None):
         raise CheckpointError('%s: holds checkpoints, but is none itself; give one of them, such as %s'
                               % (dirname, os.path.join(dirname, inner[-1])))
     built = getattr(main_program, 'elmo_config', None)
-    differing = _differences(config, 'in config', built, 'in the program') if config and built else ()
+    config = config or built
+    differing = _differences(config, 'in config', built, 'in the program') if built else ()
     if differing:
         raise CheckpointError('%s: cannot be loaded: %s; give all the same config' % (dirname, '; '.join(differing)))
-    config = config or built
     if config is None:
         has_own = not num_layers and os.path.exists(os.path.join(dirname, 'bilm.json'))
         config = dict(read_config(dirname) if has_own else PUBLISHED_CONFIG)

@@ -51,13 +51,12 @@ def _read(path):
         return handle.read()
 
 
-def cores(read=None):
+def cores(read=_read):
     """How many CPU cores this process may use: those that it is bound to, or fewer if its container has a quota.
 
     Args:
         read: gives the text of a file, empty where there is none.
     """
-    read = read or _read
     allowed = re.search('Cpus_allowed:\\s*(\\S+)', read('/proc/self/status'))
     found = bin(int(allowed.group(1).replace(',', ''), 16)).count('1') if allowed else multiprocessing.cpu_count()
     quota = read('/sys/fs/cgroup/cpu.max').split()  # microseconds in a period of microseconds; "max" is no quota
